@@ -1,0 +1,3 @@
+"""
+The engine behind `lore.timing`: spans, metrics, events, runs and reports.
+"""
