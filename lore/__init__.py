@@ -9,8 +9,8 @@ Four decorators, each useful alone, in any order:
 - `lore.endpoint`: a function becomes an HTTP endpoint of the WSGI application that `lore.serve.app` makes.
 
 `lore.layers(f)` lists the decorators around a function. The modules `lore.io`, `lore.cache`, `lore.timing` and
-`lore.serve` hold the rest, `lore.errors` every error, `lore.testing` fixtures for pytest. Nothing is loaded before it is
-used.
+`lore.serve` hold the rest, `lore.errors` every error, `lore.testing` fixtures for pytest. Nothing is loaded before it
+is used.
 """
 
 from __future__ import annotations

@@ -20,7 +20,18 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from lore.errors import DecorationError
 
-__all__ = ["Kind", "Layer", "decorate", "find", "finish", "front", "kind_of", "layers", "name_of", "signature_of"]
+__all__ = [
+    "Kind",
+    "Layer",
+    "decorate",
+    "find",
+    "finish",
+    "front",
+    "kind_of",
+    "layers",
+    "name_of",
+    "signature_of",
+]
 
 Kind = Literal["sync", "async", "generator", "async_generator", "foreign"]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -141,7 +152,7 @@ def kind_of(function: Callable[..., Any]) -> Kind:
     if kind != "sync":
         return kind
     inner = inspect.unwrap(function)
-    called = getattr(type(function), "__call__", None)
+    called = vars(type(function)).get("__call__")
     if any(_own_kind(other) != "sync" for other in (inner, called) if other is not None and other is not function):
         return "foreign"
     return "sync"

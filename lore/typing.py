@@ -1,9 +1,9 @@
 """
 What type checkers see of a decorated function.
 
-A decorated function keeps its parameters and gains the attributes of its layers, and binds as a method like any function.
-Where several of lore's decorators meet, in any order, the types add up: `timed(cached(f))` is a `TimedCached`. These are
-protocols: nothing here is ever instantiated, and a decorated function is a real function.
+A decorated function keeps its parameters and gains the attributes of its layers, and binds as a method like any
+function. Where several of lore's decorators meet, in any order, the types add up: `timed(cached(f))` is a
+`TimedCached`. These are protocols: nothing here is ever instantiated, and a decorated function is a real function.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ __all__ = [
     "Cached",
     "CachedDecorator",
     "CachedSource",
+    "OfClass",
     "Source",
     "SourceDecorator",
     "Timed",
@@ -38,19 +39,16 @@ Q = ParamSpec("Q")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 S = TypeVar("S")
+S_contra = TypeVar("S_contra", contravariant=True)
 T = TypeVar("T")
-M = TypeVar("M", bound="classmethod[Any, ..., Any] | staticmethod[..., Any]")
 
 
 class Function(Protocol[P, R_co]):
     """A function that also binds as a method."""
 
-    @property
-    def __name__(self) -> str: ...
-    @property
-    def __qualname__(self) -> str: ...
-    @property
-    def __wrapped__(self) -> Callable[..., Any]: ...
+    __name__: str
+    __qualname__: str
+    __wrapped__: Callable[..., Any]
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
 
@@ -60,6 +58,8 @@ class Function(Protocol[P, R_co]):
     def __get__(
         self: Function[Concatenate[S, Q], T], instance: S, owner: type[Any] | None = None, /
     ) -> Callable[Q, T]: ...
+    @overload  # below @staticmethod, reached through an instance
+    def __get__(self, instance: object, owner: type[Any] | None = None, /) -> Self: ...
 
 
 class _CacheExtras(Function[P, R_co], Protocol[P, R_co]):
@@ -96,7 +96,9 @@ class _CacheExtras(Function[P, R_co], Protocol[P, R_co]):
         ...
 
     @overload
-    def cache_ref(self: _CacheExtras[Q, Coroutine[Any, Any, T]], *args: Q.args, **kwargs: Q.kwargs) -> Coroutine[Any, Any, Ref]: ...
+    def cache_ref(  # type: ignore[overload-overlap]
+        self: _CacheExtras[Q, Coroutine[Any, Any, T]], *args: Q.args, **kwargs: Q.kwargs
+    ) -> Coroutine[Any, Any, Ref]: ...
     @overload
     def cache_ref(self, *args: P.args, **kwargs: P.kwargs) -> Ref: ...
 
@@ -145,17 +147,32 @@ class CachedSource(_CacheExtras[P, R_co], _SourceExtras[P, R_co], Protocol[P, R_
     """A function under `lore.cached` and `lore.sql_source`, in any order."""
 
 
-class TimedCachedSource(
-    _TimingExtras[P, R_co], _CacheExtras[P, R_co], _SourceExtras[P, R_co], Protocol[P, R_co]
-):
+class TimedCachedSource(_TimingExtras[P, R_co], _CacheExtras[P, R_co], _SourceExtras[P, R_co], Protocol[P, R_co]):
     """A function under `lore.timed`, `lore.cached` and `lore.sql_source`, in any order."""
+
+
+class OfClass(  # type: ignore[misc]  # mypy wants S covariant, pyright contravariant; a parameter is contravariant
+    _TimingExtras[Concatenate[type[S_contra], Q], R_co],
+    _CacheExtras[Concatenate[type[S_contra], Q], R_co],
+    _SourceExtras[Concatenate[type[S_contra], Q], R_co],
+    Protocol[S_contra, Q, R_co],
+):
+    """
+    A function whose first parameter is a class, as it stands below `@classmethod`, under any of the decorators.
+
+    Type checkers show a decorator the plain function: only its first parameter tells that it will bind to the class.
+    """
+
+    def __get__(  # type: ignore[override]  # binds to the class, also where a plain function would not
+        self, instance: object, owner: type[Any] | None = None, /
+    ) -> Callable[Q, R_co]: ...
 
 
 class CachedDecorator(Protocol):
     """`lore.cached(...)` with its options given: what is called with the function."""
 
     @overload
-    def __call__(self, function: M, /) -> M: ...
+    def __call__(self, function: Callable[Concatenate[type[S], Q], R], /) -> OfClass[S, Q, R]: ...
     @overload
     def __call__(self, function: TimedSource[P, R], /) -> TimedCachedSource[P, R]: ...
     @overload
@@ -170,7 +187,7 @@ class TimedDecorator(Protocol):
     """`lore.timed(...)` with its options given: what is called with the function."""
 
     @overload
-    def __call__(self, function: M, /) -> M: ...
+    def __call__(self, function: Callable[Concatenate[type[S], Q], R], /) -> OfClass[S, Q, R]: ...
     @overload
     def __call__(self, function: CachedSource[P, R], /) -> TimedCachedSource[P, R]: ...
     @overload
@@ -189,20 +206,28 @@ class SourceDecorator(Protocol):
     """
 
     @overload
-    def __call__(self, function: M, /) -> M: ...
+    def __call__(self, function: Callable[Concatenate[type[S], Q], Any], /) -> OfClass[S, Q, DataFrame]: ...
     @overload
-    def __call__(self, function: TimedCached[P, Coroutine[Any, Any, Any]], /) -> TimedCachedSource[P, Coroutine[Any, Any, DataFrame]]: ...
+    def __call__(
+        self, function: TimedCached[P, Coroutine[Any, Any, Any]], /
+    ) -> TimedCachedSource[P, Coroutine[Any, Any, DataFrame]]: ...
     @overload
     def __call__(self, function: TimedCached[P, Any], /) -> TimedCachedSource[P, DataFrame]: ...
     @overload
-    def __call__(self, function: Timed[P, Coroutine[Any, Any, Any]], /) -> TimedSource[P, Coroutine[Any, Any, DataFrame]]: ...
+    def __call__(
+        self, function: Timed[P, Coroutine[Any, Any, Any]], /
+    ) -> TimedSource[P, Coroutine[Any, Any, DataFrame]]: ...
     @overload
     def __call__(self, function: Timed[P, Any], /) -> TimedSource[P, DataFrame]: ...
     @overload
-    def __call__(self, function: Cached[P, Coroutine[Any, Any, Any]], /) -> CachedSource[P, Coroutine[Any, Any, DataFrame]]: ...
+    def __call__(
+        self, function: Cached[P, Coroutine[Any, Any, Any]], /
+    ) -> CachedSource[P, Coroutine[Any, Any, DataFrame]]: ...
     @overload
     def __call__(self, function: Cached[P, Any], /) -> CachedSource[P, DataFrame]: ...
     @overload
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, Any]], /) -> Source[P, Coroutine[Any, Any, DataFrame]]: ...
+    def __call__(
+        self, function: Callable[P, Coroutine[Any, Any, Any]], /
+    ) -> Source[P, Coroutine[Any, Any, DataFrame]]: ...
     @overload
     def __call__(self, function: Callable[P, Any], /) -> Source[P, DataFrame]: ...

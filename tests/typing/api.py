@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any, assert_type
 
 import pandas as pd
-
-import lore
 from lore.cache import CacheInfo, Ref
 from lore.timing import TimingInfo
+
+import lore
 
 
 @lore.cached
@@ -127,6 +127,12 @@ class Model:
     def load(cls, name: str) -> int:
         return len(name)
 
+    @classmethod
+    @lore.timed("make")
+    @lore.cached(ttl=3)
+    def make(cls, name: str) -> int:
+        return len(name)
+
     @staticmethod
     @lore.timed
     def parse(text: str) -> int:
@@ -142,7 +148,9 @@ assert_type(model.fit(3), float)
 assert_type(model.both(3, seed=1), float)
 assert_type(Model.fit.cache_key(model, 3), str)
 assert_type(Model.both.timing_info(), TimingInfo)
+assert_type(Model.make("x"), int)
 assert_type(Model.load("x"), int)
+assert_type(model.load("x"), int)
 assert_type(Model.parse("1"), int)
 assert_type(model.rows(1), pd.DataFrame)
 
