@@ -17,7 +17,6 @@ import stat
 import tempfile
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from lore._extras import require
@@ -46,9 +45,8 @@ def reading(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         MissingFile: there is none.
         MissingDependencyError: the path is a URL and fsspec is not installed.
     """
-    local = local_path(path)
     try:
-        file = Path(local).open("rb") if local is not None else _opened_remote(os.fspath(path))
+        file = _opened(path)
     except FileNotFoundError as error:
         raise MissingFile(errno.ENOENT, "There is no such file", str(path)) from error
     with file:
@@ -148,11 +146,14 @@ def _deflating(file: BinaryIO, compression: str) -> Any:
     return lzma.LZMAFile(file, "wb")
 
 
-def _opened_remote(url: str) -> BinaryIO:
+def _opened(path: str | os.PathLike[str]) -> BinaryIO:
+    local = local_path(path)
+    if local is not None:
+        return open(local, "rb")
     require("fsspec", extra="remote")
     from fsspec.core import url_to_fs
 
-    fs, name = url_to_fs(url)
+    fs, name = url_to_fs(os.fspath(path))
     return cast(BinaryIO, fs.open(name, "rb"))
 
 
