@@ -54,7 +54,21 @@ class CacheError(LoreError):
 
 
 class UnkeyableArgument(CacheError, TypeError):
-    """An argument cannot be turned into a key faithfully, so no key is made at all."""
+    """
+    An argument cannot be turned into a key faithfully, so no key is made at all.
+
+    Attributes:
+        type_name: the full name of the offending type.
+        path: where it is inside the value, such as `['rows'][3].lock`; empty when it is the value itself.
+    """
+
+    def __init__(self, message: str = "", *, type_name: str = "", path: str = "") -> None:
+        super().__init__(message)
+        self.type_name = type_name
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.args, {"type_name": self.type_name, "path": self.path})
 
 
 class StoreError(CacheError, OSError):

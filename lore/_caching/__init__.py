@@ -1,0 +1,1 @@
+"""The engines of `lore.cached`: code, values, inputs, payloads and stores."""

@@ -1,0 +1,207 @@
+"""
+The standard library's types as keys: numbers, dates, paths, enums, functions of packages, modules, patterns.
+
+Each is taken by what it says in public, not by its pickle, so that its key is the same on every version of Python.
+"""
+
+from __future__ import annotations
+
+import enum
+import types
+from collections.abc import Callable
+from typing import Any
+
+from lore._caching.values import Unkeyable, Walk, buffer_token, guarded, items_token, node
+from lore._caching.values_objects import class_token
+
+__all__ = ["find"]
+
+Encoder = Callable[[Any, Walk], bytes]
+
+
+def find(cls: type) -> Encoder | None:
+    """Return the encoder of a type of the standard library, or None for all others."""
+    if issubclass(cls, type):
+        return _class
+    if issubclass(cls, enum.Enum):
+        return _enum_member
+    if issubclass(cls, types.ModuleType):
+        return _module
+    if issubclass(cls, tuple) and hasattr(cls, "_fields") and cls.__new__ is not tuple.__new__:
+        return guarded(_named_tuple)
+    encode = _BY_NAME.get((cls.__module__.partition(".")[0], cls.__qualname__))
+    return encode or _BY_TYPE.get(cls)
+
+
+def _public(name: str, *read: str) -> Encoder:
+    """Encode by a name of lore's own and the named attributes."""
+    tag = name.encode()
+
+    def encode(value: Any, walk: Walk) -> bytes:
+        return node(tag, *(walk.token(getattr(value, attribute)) for attribute in read))
+
+    return encode
+
+
+def _text(name: str) -> Encoder:
+    tag = name.encode()
+    return lambda value, walk: node(tag, walk.token(str(value)))
+
+
+def _enum_member(value: enum.Enum, walk: Walk) -> bytes:
+    return node(b"enum", walk.class_token(type(value)), walk.token(value._name_), guarded(_enum_value)(value, walk))
+
+
+def _enum_value(value: enum.Enum, walk: Walk) -> bytes:
+    return walk.token(value._value_)
+
+
+def _named_tuple(value: Any, walk: Walk) -> bytes:
+    tokens = []
+    name = ""
+    try:
+        for name, item in zip(value._fields, value):
+            tokens.append(walk.token(item))
+    except Unkeyable as error:
+        raise error.under(f".{name}") from error.__cause__
+    extra = getattr(value, "__dict__", None) or {}
+    return node(b"named tuple", walk.class_token(type(value)), walk.token(value._fields), walk.token(extra), *tokens)
+
+
+def _class(value: type, walk: Walk) -> bytes:
+    return walk.class_token(value)
+
+
+def _module(value: types.ModuleType, walk: Walk) -> bytes:
+    return node(b"module", value.__name__.encode())
+
+
+def _datetime(value: Any, walk: Walk) -> bytes:
+    parts = (value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond, value.fold)
+    return node(b"datetime", walk.token(parts), walk.token(value.tzinfo))
+
+
+def _time(value: Any, walk: Walk) -> bytes:
+    parts = (value.hour, value.minute, value.second, value.microsecond, value.fold)
+    return node(b"time", walk.token(parts), walk.token(value.tzinfo))
+
+
+def _timezone(value: Any, walk: Walk) -> bytes:
+    return node(b"timezone", walk.token(value.utcoffset(None)), walk.token(value.tzname(None)))
+
+
+def _zone(value: Any, walk: Walk) -> bytes:
+    if value.key is None:
+        raise Unkeyable(value, "a time zone read from a file without a key has no name")
+    return node(b"zone", walk.token(value.key))
+
+
+def _array(value: Any, walk: Walk) -> bytes:
+    return node(b"array.array", walk.token((value.typecode, value.itemsize)), buffer_token(memoryview(value).cast("B")))
+
+
+def _memoryview(value: memoryview, walk: Walk) -> bytes:
+    about = (value.format, value.itemsize, value.shape)
+    flat = value if value.c_contiguous else memoryview(value.tobytes())
+    return node(b"memoryview", walk.token(about), buffer_token(flat.cast("B") if flat.nbytes else b""))
+
+
+def _stream(value: Any, walk: Walk) -> bytes:
+    if value.closed:
+        raise Unkeyable(value, "it is closed")
+    return node(b"stream", type(value).__name__.encode(), walk.token(value.getvalue()), walk.token(value.tell()))
+
+
+def _partial(value: Any, walk: Walk) -> bytes:
+    parts = (value.func, value.args, value.keywords, value.__dict__)
+    return node(b"partial", *map(walk.token, parts))
+
+
+def _bound_method(value: types.MethodType, walk: Walk) -> bytes:
+    return node(b"bound method", walk.token(value.__func__), walk.token(value.__self__))
+
+
+def _builtin(value: Any, walk: Walk) -> bytes:
+    owner = value.__self__
+    name = value.__qualname__.encode()
+    if owner is None or isinstance(owner, types.ModuleType):
+        return node(b"builtin", (value.__module__ or "builtins").encode(), name)
+    return node(b"builtin method", name, walk.token(owner))
+
+
+def _descriptor(value: Any, walk: Walk) -> bytes:
+    return node(b"descriptor", class_token(value.__objclass__, walk), value.__name__.encode())
+
+
+def _method_wrapper(value: Any, walk: Walk) -> bytes:
+    return node(b"method wrapper", value.__name__.encode(), walk.token(value.__self__))
+
+
+def _wrapped_function(value: Any, walk: Walk) -> bytes:
+    return node(b"around", type(value).__name__.encode(), walk.token(value.__func__))
+
+
+def _property(value: property, walk: Walk) -> bytes:
+    return node(b"property", *map(walk.token, (value.fget, value.fset, value.fdel)))
+
+
+def _memoized(value: Any, walk: Walk) -> bytes:
+    return node(b"memoized", walk.token(value.__wrapped__))
+
+
+def _mapping_proxy(value: Any, walk: Walk) -> bytes:
+    return node(b"mapping proxy", items_token(value, walk))
+
+
+def _code(value: types.CodeType, walk: Walk) -> bytes:
+    raise Unkeyable(value, "bytecode differs between versions of Python; pass the function")
+
+
+def _path(kind: str) -> Encoder:
+    tag = kind.encode()
+    return lambda value, walk: node(tag, walk.token(str(value)))
+
+
+_BY_TYPE: dict[type, Encoder] = {
+    memoryview: _memoryview,
+    range: lambda value, walk: node(b"range", *map(walk.token, (value.start, value.stop, value.step))),
+    slice: _public("slice", "start", "stop", "step"),
+    type(NotImplemented): lambda value, walk: node(b"NotImplemented"),
+    types.MethodType: guarded(_bound_method),
+    types.BuiltinFunctionType: guarded(_builtin),
+    types.MethodDescriptorType: _descriptor,
+    types.WrapperDescriptorType: _descriptor,
+    types.ClassMethodDescriptorType: _descriptor,
+    types.GetSetDescriptorType: _descriptor,
+    types.MemberDescriptorType: _descriptor,
+    types.MethodWrapperType: guarded(_method_wrapper),
+    types.MappingProxyType: guarded(_mapping_proxy),
+    types.CodeType: _code,
+    staticmethod: guarded(_wrapped_function),
+    classmethod: guarded(_wrapped_function),
+    property: guarded(_property),
+}
+
+_BY_NAME: dict[tuple[str, str], Encoder] = {
+    ("decimal", "Decimal"): _text("Decimal"),
+    ("fractions", "Fraction"): _public("Fraction", "numerator", "denominator"),
+    ("uuid", "UUID"): _public("UUID", "int"),
+    ("datetime", "date"): _public("date", "year", "month", "day"),
+    ("datetime", "datetime"): _datetime,
+    ("datetime", "time"): _time,
+    ("datetime", "timedelta"): _public("timedelta", "days", "seconds", "microseconds"),
+    ("datetime", "timezone"): _timezone,
+    ("zoneinfo", "ZoneInfo"): _zone,
+    ("pathlib", "PosixPath"): _path("posix path"),
+    ("pathlib", "WindowsPath"): _path("windows path"),
+    ("pathlib", "PurePosixPath"): _path("pure posix path"),
+    ("pathlib", "PureWindowsPath"): _path("pure windows path"),
+    ("re", "Pattern"): _public("pattern", "pattern", "flags"),
+    ("array", "array"): _array,
+    ("functools", "partial"): guarded(_partial),
+    ("functools", "_lru_cache_wrapper"): guarded(_memoized),
+    ("_io", "BytesIO"): _stream,
+    ("_io", "StringIO"): _stream,
+    ("ipaddress", "IPv4Address"): _text("IPv4Address"),
+    ("ipaddress", "IPv6Address"): _text("IPv6Address"),
+}
