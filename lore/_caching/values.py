@@ -331,7 +331,9 @@ def _short(key: object) -> str:
 
 
 def _function(value: FunctionType, walk: Walk) -> bytes:
-    return b"F" + walk.code(value)
+    from lore._caching.values_objects import function_token
+
+    return function_token(value, walk)
 
 
 _encoders: dict[type, Encoder] = {

@@ -9,11 +9,12 @@ import sys
 import sysconfig
 from functools import lru_cache
 from pathlib import Path
+from types import CellType, FunctionType
 from typing import Any
 
 from lore._caching.values import Unkeyable, Walk, items_token, members_token, node, state_token
 
-__all__ = ["class_token", "instance", "is_library", "offered"]
+__all__ = ["class_token", "function_token", "instance", "is_library", "offered"]
 
 _PROTOCOL = 4  # the last that hands out no buffers
 _NOT_STATE = frozenset({"_attrs_cached_hash", "__weakref__"})  # depends on the hash seed; on nothing
@@ -97,6 +98,18 @@ def class_token(cls: type, walk: Walk) -> bytes:
     if is_library(cls.__module__):
         return node(b"class", _home(cls.__module__).encode(), cls.__qualname__.encode("utf-8", "surrogatepass"))
     return node(b"class of the user", walk.code(cls))
+
+
+def function_token(function: FunctionType, walk: Walk) -> bytes:
+    """Encode a function: by its code where it is the user's, else by name and what it closes over."""
+    if not is_library(function.__module__ or ""):
+        return b"F" + walk.code(function)
+    name = f"{_home(function.__module__)}:{function.__qualname__}"
+    held = [cell.cell_contents for cell in function.__closure__ or () if cell != _EMPTY_CELL]
+    return node(b"function", name.encode(), walk.token(held) if held else b"")
+
+
+_EMPTY_CELL = CellType()
 
 
 def _home(module: str) -> str:
