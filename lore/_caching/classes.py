@@ -1,0 +1,168 @@
+"""
+What a class is made of: what the user wrote into it, and what it was told in other ways.
+
+Dataclasses, attrs, enumerations, named tuples and the models of other packages keep what their author wrote in places
+of their own, and write methods that their author did not.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import enum
+import inspect
+import types
+import typing
+from typing import Any
+
+from lore._caching import origins
+
+__all__ = ["described", "written"]
+
+_LAYOUT = (types.MemberDescriptorType, types.GetSetDescriptorType)
+# Put there by Python, by generators of code, or told by `described`.
+_UNWRITTEN = frozenset(
+    {
+        "__abstractmethods__",
+        "__annotate__",
+        "__annotate_func__",
+        "__annotations__",
+        "__annotations_cache__",
+        "__attrs_attrs__",
+        "__attrs_init__",
+        "__attrs_own_setattr__",
+        "__attrs_props__",
+        "__class_vars__",
+        "__conditional_annotations__",
+        "__dataclass_fields__",
+        "__dataclass_params__",
+        "__dict__",
+        "__doc__",
+        "__firstlineno__",
+        "__lore_layer__",
+        "__match_args__",
+        "__module__",
+        "__name__",
+        "__non_callable_proto_members__",
+        "__orig_bases__",
+        "__parameters__",
+        "__protocol_attrs__",
+        "__pydantic_complete__",
+        "__pydantic_computed_fields__",
+        "__pydantic_core_schema__",
+        "__pydantic_custom_init__",
+        "__pydantic_decorators__",
+        "__pydantic_fields_complete__",
+        "__pydantic_generic_metadata__",
+        "__pydantic_parent_namespace__",
+        "__pydantic_post_init__",
+        "__pydantic_root_model__",
+        "__pydantic_serializer__",
+        "__pydantic_setattr_handlers__",
+        "__pydantic_validator__",
+        "__qualname__",
+        "__signature__",
+        "__static_attributes__",
+        "__type_params__",
+        "__weakref__",
+        "_abc_impl",
+        "_is_protocol",
+        "_is_runtime_protocol",
+    }
+)
+
+
+def written(cls: type) -> list[tuple[str, Any]]:
+    """List what the user wrote into a class, without what Python and generators of code put there."""
+    members = cls.__dict__.get("_member_map_", {}) if issubclass(cls, enum.Enum) else {}
+    return sorted(
+        (name, value)
+        for name, value in cls.__dict__.items()
+        if name not in _UNWRITTEN
+        and name not in members
+        and not isinstance(value, _LAYOUT)
+        and not (members and (_is_sunder(name) or name in ("__new__", "__new_member__")))
+        and not _is_generated(cls, name, value)
+    )
+
+
+def _is_sunder(name: str) -> bool:
+    return name.startswith("_") and name.endswith("_")
+
+
+def _is_generated(cls: type, name: str, value: Any) -> bool:
+    """Tell the methods that dataclasses, attrs and namedtuple write from those that the user wrote."""
+    inner = value
+    while isinstance(getattr(inner, "__wrapped__", None), types.FunctionType):
+        inner = inner.__wrapped__
+    inner = getattr(inner, "__func__", inner)
+    if not isinstance(inner, types.FunctionType):
+        return False
+    file = inner.__code__.co_filename
+    if file.startswith("<attrs generated"):
+        return True
+    if "__dataclass_fields__" in cls.__dict__:
+        return file == "<string>" and _is_sunder(name)
+    if issubclass(cls, tuple) and hasattr(cls, "_fields"):
+        return origins.of_file(file) == origins.PYTHON or str(inner.__globals__.get("__name__")).startswith(
+            "namedtuple_"
+        )
+    return False
+
+
+def described(cls: type) -> list[tuple[str, Any]]:
+    """List what a class was told in other ways than by attributes: members, fields, annotations that are read."""
+    parts: list[tuple[str, Any]] = []
+    names = cls.__dict__
+    if issubclass(cls, enum.Enum):
+        parts += [(f"member {name}", member.value) for name, member in cls.__members__.items()]
+    if "__dataclass_fields__" in names:
+        parts += [(f"field {name}", _field(one)) for name, one in names["__dataclass_fields__"].items()]
+        flags = names.get("__dataclass_params__")
+        parts.append(
+            ("dataclass", tuple(getattr(flags, name, None) for name in ("eq", "order", "frozen", "unsafe_hash")))
+        )
+    for one in names.get("__attrs_attrs__", ()):
+        parts.append((f"field {one.name}", _attribute(one)))
+    for name in ("__struct_fields__", "__struct_defaults__"):  # msgspec keeps them outside of the class's dictionary
+        if hasattr(cls, name) and name not in names:
+            parts.append((name, getattr(cls, name)))
+    if _reads_annotations(cls):
+        parts.append(("annotations", _annotations(cls)))
+    return parts
+
+
+def _field(field: dataclasses.Field[Any]) -> tuple[Any, ...]:
+    default = () if field.default is dataclasses.MISSING else (field.default,)
+    factory = () if field.default_factory is dataclasses.MISSING else (field.default_factory,)
+    flags = tuple(bool(getattr(field, name, False)) for name in ("init", "repr", "hash", "compare", "kw_only"))
+    return default, factory, flags, dict(field.metadata)
+
+
+def _attribute(attribute: Any) -> tuple[Any, ...]:
+    default = attribute.default
+    factory = getattr(default, "factory", None)
+    known = ("NOTHING",) if repr(default) == "NOTHING" else (factory, default.takes_self) if factory else (default,)
+    return known, *(getattr(attribute, name, None) for name in ("validator", "converter", "init", "kw_only", "alias"))
+
+
+def _reads_annotations(cls: type) -> bool:
+    if "__dataclass_fields__" in cls.__dict__ or "__attrs_attrs__" in cls.__dict__ or hasattr(cls, "_fields"):
+        return True
+    if type(cls) not in (type, abc.ABCMeta, enum.EnumType, type(typing.Protocol)):
+        return True
+    return any(origins.of_module_named(base.__module__).kind == "package" for base in cls.__mro__[1:-1])
+
+
+def _annotations(cls: type) -> tuple[tuple[str, str], ...]:
+    try:
+        found = inspect.get_annotations(cls)
+    except Exception:  # a name in them that is not there; evaluated when asked for, from 3.14 on
+        return ()
+    return tuple((name, _type_text(kind)) for name, kind in found.items())
+
+
+def _type_text(kind: Any) -> str:
+    if isinstance(kind, str):
+        return kind
+    return kind.__qualname__ if isinstance(kind, type) and not isinstance(kind, types.GenericAlias) else repr(kind)

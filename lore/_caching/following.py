@@ -1,0 +1,770 @@
+"""
+Following code: from one function to everything it can reach in the user's own code.
+
+A `Walk` gives each function, class and object it meets a number, in the order of meeting, and writes a record for it in
+which other such things stand as their numbers: cycles need no care, and the digest of all records is the digest of the
+whole. Constants stand in the records by content. Every look at something that may change is noted in a `Watch`.
+"""
+
+from __future__ import annotations
+
+import abc
+import collections
+import datetime
+import decimal
+import enum
+import fractions
+import functools
+import importlib.util
+import logging
+import os
+import pathlib
+import re
+import struct
+import sys
+import threading
+import types
+import typing
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import xxhash
+
+from lore._caching import origins
+from lore._caching.classes import described, written
+from lore._caching.facts import Fact, Facts, place, shown
+from lore._caching.origins import Origin
+from lore._caching.reading import Ref, read
+from lore._caching.watching import Watch
+
+__all__ = ["Walk", "content"]
+
+_ATOMS = (type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented))
+# Values of these types never change: once digested, it is enough that they are still the same object.
+_FROZEN: frozenset[type] = frozenset(
+    {
+        datetime.date,
+        datetime.datetime,
+        datetime.time,
+        datetime.timedelta,
+        datetime.timezone,
+        decimal.Decimal,
+        fractions.Fraction,
+        pathlib.PosixPath,
+        pathlib.WindowsPath,
+        pathlib.PurePosixPath,
+        pathlib.PureWindowsPath,
+        range,
+        re.Pattern,
+        slice,
+        uuid.UUID,
+    }
+)
+_CALLABLES_IN_C = (
+    types.BuiltinFunctionType,
+    types.MethodWrapperType,
+    types.WrapperDescriptorType,
+    types.MethodDescriptorType,
+    types.ClassMethodDescriptorType,
+)
+_CONTAINERS = (list, tuple, dict, set, frozenset, collections.deque, types.MappingProxyType)
+_ORDERED = (collections.OrderedDict, collections.Counter, collections.defaultdict)
+# Bases whose instances keep nothing that their attributes and items do not show.
+_TRANSPARENT = frozenset(
+    {object, dict, list, set, frozenset, tuple, str, int, float, bytes, abc.ABC, typing.Generic, typing.Protocol}
+)
+_NOTHING = b"-"
+
+
+class Label(typing.NamedTuple):
+    """What the user calls something, for facts: a kind, a name, the file and line it belongs to."""
+
+    kind: str
+    name: str
+    file: str = ""
+    line: int = 0
+
+    def at(self, name: str) -> Label:
+        """Name a part of it."""
+        return self._replace(name=f"{self.name}.{name}")
+
+
+class Walk:
+    """
+    One walk from one function or class.
+
+    Args:
+        root: where it begins.
+
+    Attributes:
+        digest: of everything reached, without versions, 16 bytes.
+        packages: the packages reached.
+        library: whether the standard library was reached.
+        facts: what was reached, for `explain`.
+        watch: everything that was looked at.
+    """
+
+    def __init__(self, root: object) -> None:
+        self.watch = Watch()
+        self.facts: Facts = {}
+        self.packages: set[Origin] = set()
+        self.library = False
+        self._numbers: dict[int, int] = {}
+        self._kept: list[object] = []  # an id is only good as long as its object lives
+        self._waiting: collections.deque[tuple[object, Label]] = collections.deque()
+        self._inside: list[int] = []
+        records = [self.value(root, Label("function", ""))]
+        while self._waiting:
+            records.append(_joined(self._record(*self._waiting.popleft())))
+        self.digest = xxhash.xxh3_128_digest(_joined(records))
+        self.watch.seal()
+
+    # --- values -------------------------------------------------------------------------------------------------------
+
+    def value(self, value: Any, label: Label) -> bytes:
+        """Return what stands for a value in the record of whoever refers to it, and follow it where it is code."""
+        kind = type(value)
+        if kind in _ATOMS:
+            return _atom(value)
+        if kind in _CONTAINERS or kind in _ORDERED:
+            return self._container(value, label)
+        if isinstance(value, types.ModuleType):
+            return self._module(value, label)
+        if kind in _FROZEN:
+            return self._by_content(value, label)
+        if isinstance(value, type) and not isinstance(value, types.GenericAlias):
+            return self._class_or_name(value, label)
+        if isinstance(value, enum.Enum):
+            return _joined([b"member", self.value(kind, label), value.name.encode()])
+        if isinstance(value, _CALLABLES_IN_C):
+            return self._builtin(value, label)
+        if isinstance(value, types.FunctionType):
+            return self._function_or_name(value, label)
+        if _is_mock(kind):
+            return b"mock" + _unrepeatable(value)
+        if _is_typing(value):
+            return self._typing(value, label)
+        return self._numbered(value, label)
+
+    def _numbered(self, value: object, label: Label) -> bytes:
+        number = self._numbers.get(id(value))
+        if number is None:
+            number = self._numbers[id(value)] = len(self._numbers)
+            self._kept.append(value)
+            self._waiting.append((value, label))
+        return b"#%d" % number
+
+    def _container(self, value: Any, label: Label) -> bytes:
+        if id(value) in self._inside:
+            return b"loop %d" % (len(self._inside) - self._inside.index(id(value)))
+        self._inside.append(id(value))
+        try:
+            return xxhash.xxh3_128_digest(_joined([type(value).__name__.encode(), *self._items(value, label)]))
+        finally:
+            self._inside.pop()
+
+    def _items(self, value: Any, label: Label) -> Iterator[bytes]:
+        if isinstance(value, dict | types.MappingProxyType):
+            if isinstance(value, collections.defaultdict):
+                yield self.value(value.default_factory, label)
+            for key, item in self.watch.mapping(value):
+                yield self.value(key, label)
+                yield self.value(item, label)
+            return
+        if isinstance(value, tuple | frozenset):
+            items: Any = value
+        else:
+            items = self.watch.sequence(value)
+        if isinstance(value, collections.deque):
+            yield _atom(value.maxlen)
+        if isinstance(value, set | frozenset):
+            items = sorted(items, key=_order)
+        for item in items:
+            yield self.value(item, label)
+
+    def _by_content(self, value: Any, label: Label) -> bytes:
+        """Take a value of somebody else's type by its content, or by its type where it has none that can be taken."""
+        kind = type(value)
+        self._mention(kind.__module__)
+        if isinstance(value, logging.Logger):
+            return b"logger"
+        try:
+            digest = content(value)
+        except Exception:
+            return self._opaque(value, label)
+        if kind not in _FROZEN:
+            self.watch.content(value, digest)
+        return digest
+
+    def _opaque(self, value: Any, label: Label) -> bytes:
+        """
+        Take what has no content to compare (locks, connections, files, pools) by its type.
+
+        Where it has a repr that spells it out it is taken by that, and the functions it holds are followed.
+        """
+        kind = type(value)
+        parts = [b"opaque", _named(kind), _spelled_out(value)]
+        for name, item in sorted(_state_of(value)):
+            if isinstance(item, types.FunctionType | types.MethodType | functools.partial | type):
+                parts += [name.encode(), self.value(item, label)]
+        return _joined(parts)
+
+    def _typing(self, value: Any, label: Label) -> bytes:
+        arguments = getattr(value, "__args__", None)
+        if arguments is None:
+            return b"typing" + repr(value).encode()
+        origin = getattr(value, "__origin__", types.UnionType)
+        return _joined([b"alias", self.value(origin, label), *(self.value(one, label) for one in arguments)])
+
+    # --- names of code that is not followed ---------------------------------------------------------------------------
+
+    def _mention(self, module: str | None) -> Origin:
+        """Count the package or library that a module belongs to; return where it comes from."""
+        origin = origins.of_module_named(module or "")
+        self._count(origin)
+        return origin
+
+    def _count(self, origin: Origin) -> None:
+        if origin.kind == "package":
+            self.packages.add(origin)
+        elif origin.kind == "python":
+            self.library = True
+
+    def _builtin(self, value: Any, label: Label) -> bytes:
+        """A function written in C: by its name and the version of who brings it, with the object it is bound to."""
+        owner = getattr(value, "__self__", None)
+        if owner is None or isinstance(owner, types.ModuleType):
+            module = getattr(value, "__module__", None) or getattr(
+                getattr(value, "__objclass__", None), "__module__", ""
+            )
+            if module != "builtins":
+                origin = self._mention(module)
+                if origin.kind == "own":
+                    return _joined([_named(value), _compiled_file(module)])
+            return _named(value)
+        return _joined([_named(value), self.value(owner, label)])
+
+    def _class_or_name(self, value: type, label: Label) -> bytes:
+        if value.__module__ == "builtins":
+            return _named(value)
+        origin = self._mention(value.__module__)
+        return self._numbered(value, label) if origin.kind == "own" else _named(value)
+
+    def _function_or_name(self, value: types.FunctionType, label: Label) -> bytes:
+        if _layer_of(value) is not None:
+            return self._numbered(value, label)
+        origin = _origin_of(value)
+        self._count(origin)
+        if origin.kind == "lore":
+            return _named(value)
+        if origin.kind == "own" or value.__closure__ or "__wrapped__" in value.__dict__:
+            return self._numbered(value, label)
+        return _named(value)
+
+    def _module(self, module: types.ModuleType, label: Label) -> bytes:
+        """A module handed on as a value: what is asked of it cannot be seen, so all that is the user's own counts."""
+        origin = origins.of_module(module)
+        self._count(origin)
+        if origin.kind != "own":
+            return b"module " + module.__name__.encode()
+        return self._numbered(module, label)
+
+    # --- records ------------------------------------------------------------------------------------------------------
+
+    def _record(self, value: Any, label: Label) -> Iterator[bytes]:
+        """Write the record of something that has a number."""
+        if isinstance(value, types.FunctionType):
+            layer = _layer_of(value)
+            yield from self._layer(value, layer, label) if layer is not None else self._function(value, label)
+        elif isinstance(value, type):
+            yield from self._class(value, label)
+        elif isinstance(value, types.ModuleType):
+            yield from self._whole_module(value, label)
+        elif isinstance(value, types.MethodType):
+            yield from (b"method", self.value(value.__func__, label), self.value(value.__self__, label))
+        elif isinstance(value, functools.partial | functools.partialmethod):
+            yield from (b"partial", self.value(value.func, label), self.value(value.args, label))
+            yield self.value(value.keywords, label)
+        elif isinstance(value, property):
+            yield from (b"property", *(self.value(one, label) for one in (value.fget, value.fset, value.fdel)))
+        elif isinstance(value, classmethod | staticmethod):
+            yield from (type(value).__name__.encode(), self.value(value.__func__, label))
+        elif isinstance(value, functools.cached_property):
+            yield from (b"cached_property", self.value(value.func, label))
+        elif type(value) is functools._lru_cache_wrapper:
+            yield from (b"lru_cache", self.value(value.__wrapped__, label))
+        else:
+            yield from self._instance(value, label)
+
+    def _layer(self, wrapper: Any, layer: Any, label: Label) -> Iterator[bytes]:
+        """A lore decorator: what it wraps, and what it says about itself."""
+        self.watch.item(wrapper.__dict__, "__lore_layer__", layer)
+        self.watch.item(layer.__dict__, "function", layer.function)
+        yield b"layer " + layer.name.encode()
+        identity = layer.identity()
+        known = self._by_content(identity, label) if type(identity) not in _ATOMS else _atom(identity)
+        yield known
+        if identity is not None:
+            name = f"@{layer.name} of {_qualname(layer.function)}"
+            self._note(Label("option", name, label.file, label.line), known, identity)
+        yield self.value(layer.function, label)
+
+    def _function(self, function: types.FunctionType, label: Label) -> Iterator[bytes]:
+        code = function.__code__
+        wrapped = function.__dict__.get("__wrapped__")
+        if wrapped is not None:
+            self.watch.item(function.__dict__, "__wrapped__", wrapped)
+        self.watch.attribute(function, "__code__", code)
+        own = _origin_of(function).kind == "own"
+        yield b"function"
+        if own:
+            called = Label("helper" if self.facts else "function", _qualname(function), *_place_of(code))
+            reading = read(code)
+            self._note(called, reading.digest)
+            yield from (function.__name__.encode(), reading.digest)
+            for ref in reading.refs:
+                yield from (ref.spelled().encode(), self._reached(function, ref))
+        else:
+            called = label
+            yield _named(function)
+            for name in code.co_freevars:
+                yield from (name.encode(), self._reached(function, Ref("free", name)))
+        yield from self._defaults(function, called)
+        if wrapped is not None:
+            yield from (b"wraps", self.value(wrapped, called))
+
+    def _defaults(self, function: types.FunctionType, label: Label) -> Iterator[bytes]:
+        code, defaults, keywords = function.__code__, function.__defaults__, function.__kwdefaults__
+        self.watch.attribute(function, "__defaults__", defaults)
+        self.watch.attribute(function, "__kwdefaults__", keywords)
+        names = code.co_varnames[: code.co_argcount]
+        pairs = list(zip(names[len(names) - len(defaults or ()) :], defaults or ()))
+        if keywords is not None:
+            pairs += sorted(self.watch.mapping(keywords))
+        for name, value in pairs:
+            at = Label("default", f"{name} of {label.name}()", label.file, label.line)
+            yield from (name.encode(), self._constant(value, at))
+
+    def _constant(self, value: object, label: Label) -> bytes:
+        """Take a value that has a name, and write it down among the facts unless it has facts of its own."""
+        known = self.value(value, label)
+        if not known.startswith(b"#") and not _says_nothing(value):
+            self._note(label, known, value)
+        return known
+
+    def _note(self, label: Label, digest: bytes, value: object = None) -> None:
+        hexadecimal = (digest if len(digest) == 16 else xxhash.xxh3_128_digest(digest)).hex()
+        fact = Fact(kind=label.kind, name=label.name, file=place(label.file), digest=hexadecimal)
+        if label.line:
+            fact["line"] = label.line
+        if (type(value) in _ATOMS and value is not None) or type(value) in _CONTAINERS or type(value) in _FROZEN:
+            text = shown(label.name, value)
+            if text:
+                fact["shown"] = text
+        key, turn = f"{label.kind} {fact['file']} {label.name}", 1
+        while self.facts.get(key, fact)["digest"] != hexadecimal:
+            turn += 1
+            key = f"{label.kind} {fact['file']} {label.name} {turn}"
+        self.facts[key] = fact
+
+    # --- names --------------------------------------------------------------------------------------------------------
+
+    def _reached(self, function: types.FunctionType, ref: Ref) -> bytes:
+        """Look a reference up as the running function would, and follow what is found."""
+        file = function.__code__.co_filename
+        if ref.kind == "free":
+            return self._variable(function, ref, file)
+        if ref.kind == "self":
+            return self._own_attribute(function, ref.path[0], file)
+        if ref.kind == "import":
+            return self._imported(function, ref, file)
+        names, builtins = function.__globals__, _builtins_of(function)
+        if ref.name in names:
+            value = names[ref.name]
+            self.watch.item(names, ref.name, value)
+        elif ref.name in builtins:
+            value = builtins[ref.name]
+            self.watch.missing(names, ref.name)
+            self.watch.item(builtins, ref.name, value)
+        else:
+            self.watch.missing(names, ref.name)
+            self.watch.missing(builtins, ref.name)
+            return self._unresolved(ref.name, file)
+        return self._along(value, ref.path, Label("constant", ref.name, file))
+
+    def _unresolved(self, name: str, file: str) -> bytes:
+        self._note(Label("unknown name", name, file), b"?" * 16)
+        return b"?" + name.encode()
+
+    def _variable(self, function: types.FunctionType, ref: Ref, file: str) -> bytes:
+        code = function.__code__
+        cell = (function.__closure__ or ())[code.co_freevars.index(ref.name)]
+        try:
+            value = cell.cell_contents
+        except ValueError:  # a variable that is not set yet
+            self.watch.slot(cell, "cell_contents", Watch.MISSING)
+            return b"?"
+        self.watch.attribute(cell, "cell_contents", value)
+        label = Label("closure variable", f"{ref.name} of {_qualname(function)}()", file)
+        return self._along(value, ref.path, label)
+
+    def _own_attribute(self, function: types.FunctionType, name: str, file: str) -> bytes:
+        """What a method asks of its own object: by the class it was defined in; the object itself is an argument."""
+        owner = self._home_of(function)
+        if owner is None:
+            return _NOTHING
+        for cls in owner.__mro__:
+            if name in cls.__dict__ and cls.__module__ != "builtins":
+                if origins.of_module_named(cls.__module__).kind != "own":
+                    return _NOTHING
+                value = cls.__dict__[name]
+                self.watch.item(cls.__dict__, name, value)
+                return self._constant(value, Label("class attribute", f"{cls.__qualname__}.{name}", file))
+            self.watch.missing(cls.__dict__, name)
+        return _NOTHING
+
+    def _home_of(self, function: types.FunctionType) -> type | None:
+        """Find the class that a method was defined in by its qualified name."""
+        *outer, _ = function.__qualname__.split(".")
+        if not outer or "<locals>" in outer or outer[0] not in function.__globals__:
+            return None
+        found: Any = function.__globals__[outer[0]]
+        self.watch.item(function.__globals__, outer[0], found)
+        for name in outer[1:]:
+            found = vars(found).get(name) if isinstance(found, type) else None
+        return found if isinstance(found, type) else None
+
+    def _imported(self, function: types.FunctionType, ref: Ref, file: str) -> bytes:
+        """An import inside a function: packages are not imported to look at them, the user's own modules are."""
+        name = _absolute(function, ref.name)
+        origin = self._mention(name)
+        if ref.path == ("",):  # the import statement itself
+            if origin.kind == "own":
+                _loaded(name)
+            return _NOTHING
+        if origin.kind != "own" and name not in sys.modules:
+            return b"module " + name.encode()
+        module = _loaded(name)
+        if module is None:
+            return self._unresolved(name, file)
+        path = (ref.attribute, *ref.path) if ref.attribute else ref.path
+        return self._along(module, path, Label("constant", name, file))
+
+    def _along(self, value: Any, path: tuple[str, ...], label: Label) -> bytes:
+        """Follow attributes from module to module, then take what is found."""
+        for position, name in enumerate(path):
+            if isinstance(value, types.FunctionType) and name in value.__dict__ and name != "__wrapped__":
+                taken = self._constant(value.__dict__[name], label.at(name))
+                self.watch.item(value.__dict__, name, value.__dict__[name])
+                return _joined([self.value(value, label), taken])
+            if not isinstance(value, types.ModuleType):
+                break
+            origin = origins.of_module(value)
+            if origin.kind != "own":
+                return self._among_others(value, path[position:], origin, label)
+            if name not in value.__dict__:
+                self.watch.missing(value.__dict__, name)
+                found = _lazily(value, name)
+                if found is None:
+                    return self._unresolved(f"{label.name}.{name}", label.file)
+                value, label = found, Label("constant", name, getattr(value, "__file__", None) or "")
+                continue
+            module, value = value, value.__dict__[name]
+            self.watch.item(module.__dict__, name, value)
+            label = Label("constant", name, getattr(module, "__file__", None) or "")
+        return self._constant(value, label)
+
+    def _among_others(self, module: types.ModuleType, path: tuple[str, ...], origin: Origin, label: Label) -> bytes:
+        """
+        Follow attributes inside somebody else's package, which counts by its version.
+
+        Nothing but the package counts unless somebody has put code of the user's own there, or a mock. What is not
+        there yet (packages load parts of themselves when first asked) is the package's own affair.
+        """
+        self._count(origin)
+        known = b"module " + module.__name__.encode()
+        value: Any = module
+        for name in path:
+            if not isinstance(value, types.ModuleType):
+                break
+            names = value.__dict__
+            if name not in names:
+                self.watch.missing(names, name)
+                return known
+            value = names[name]
+            self.watch.item(names, name, value)
+        if _is_mock(type(value)) or (isinstance(value, types.FunctionType) and _origin_of(value).kind == "own"):
+            return _joined([known, self.value(value, label)])
+        if isinstance(value, type) and _origin_of_class(value).kind == "own":
+            return _joined([known, self.value(value, label)])
+        return known
+
+    # --- classes, modules, objects ------------------------------------------------------------------------------------
+
+    def _class(self, cls: type, label: Label) -> Iterator[bytes]:
+        names = cls.__dict__
+        file, line = _place_of_class(cls)
+        label = Label("class", cls.__qualname__, file or label.file, line)
+        yield from (b"class", cls.__name__.encode())
+        self.watch.attribute(cls, "__bases__", cls.__bases__)
+        for base in cls.__bases__:
+            yield self.value(base, label)
+        if type(cls) is not type:
+            yield self.value(type(cls), label)
+        if not issubclass(cls, enum.Enum):
+            self.watch.size(names)
+        parts: list[bytes] = []
+        for name, value in [*described(cls), *written(cls)]:
+            if name in names and names[name] is value:
+                self.watch.item(names, name, value)
+            at = Label("class attribute", f"{cls.__qualname__}.{name}", label.file)
+            parts += [name.encode(), self._constant(value, at)]
+        yield from parts
+
+    def _whole_module(self, module: types.ModuleType, label: Label) -> Iterator[bytes]:
+        names = module.__dict__
+        self.watch.size(names)
+        yield b"whole module"
+        for name in sorted(name for name in names if not (name.startswith("__") and name.endswith("__"))):
+            value = names[name]
+            self.watch.item(names, name, value)
+            if isinstance(value, types.ModuleType) and origins.of_module(value).kind == "own":
+                continue  # modules that it imported are not what it is
+            yield from (name.encode(), self._constant(value, Label("constant", name, names.get("__file__") or "")))
+
+    def _instance(self, value: Any, label: Label) -> Iterator[bytes]:
+        """An object: the user's own by its class and attributes, somebody else's by content."""
+        kind = type(value)
+        inner = getattr(kind, "__wrapped__", None) or vars_of(value).get("__wrapped__")
+        yield b"object"
+        if hasattr(kind, "__lore_fingerprint__") or not _is_transparent(kind):
+            yield self._by_content(value, label)
+            yield self.value(kind, label)
+            if inner is not None and callable(inner):
+                yield self.value(inner, label)
+            return
+        self.watch.attribute(value, "__class__", kind)
+        yield self.value(kind, label)
+        if isinstance(value, dict | list | set | frozenset | tuple):
+            yield from self._items(value, label)
+        elif isinstance(value, str | bytes | int | float):
+            yield _atom(next(base for base in (str, bytes, int, float) if isinstance(value, base))(value))
+        state = vars_of(value)
+        if state:
+            self.watch.mapping(state)
+        derived = {name for name, item in _class_items(kind) if isinstance(item, functools.cached_property)}
+        for name in sorted(map(str, state)):
+            if name not in derived:
+                yield from (name.encode(), self._part(state[name], label.at(name)))
+        for name in _slots_of(kind):
+            item = getattr(value, name, Watch.MISSING)
+            self.watch.slot(value, name, item)
+            if item is not Watch.MISSING:
+                yield from (name.encode(), self._part(item, label.at(name)))
+
+    def _part(self, value: object, label: Label) -> bytes:
+        return self._constant(value, label)
+
+
+def content(value: object) -> bytes:
+    """Return the digest of a value by content, as for an argument; raises where it has none."""
+    from lore._caching import values
+
+    key = id(value)
+    inside: set[int] = _local.__dict__.setdefault("inside", set())
+    if key in inside:  # an object that holds a function that reaches the object
+        return b"itself"
+    inside.add(key)
+    try:
+        return values.digest(value)
+    finally:
+        inside.discard(key)
+
+
+_local = threading.local()
+
+
+# --- small questions --------------------------------------------------------------------------------------------------
+
+
+def _joined(parts: list[bytes] | Iterator[bytes]) -> bytes:
+    """Join byte strings so that no two lists give one string."""
+    return b"".join(b"%d:%b" % (len(part), part) for part in parts)
+
+
+def _atom(value: Any) -> bytes:
+    kind = type(value)
+    if kind is str:
+        text = value.encode("utf-8", "surrogatepass")
+    elif kind is int:
+        text = b"%x" % value
+    elif kind is float:
+        text = struct.pack("<d", value)
+    elif kind is complex:
+        text = struct.pack("<dd", value.real, value.imag)
+    elif kind is bytes:
+        text = value
+    else:
+        text = repr(value).encode()
+    return xxhash.xxh3_128_digest(b"%b %b" % (kind.__name__.encode(), text))
+
+
+def _order(value: object) -> tuple[str, bytes]:
+    """Put the items of a set into an order that is the same in every process."""
+    if type(value) in _ATOMS:
+        return type(value).__name__, _atom(value)
+    name = getattr(value, "__qualname__", None)
+    if name is not None:
+        return "code", f"{value.__module__}.{name}".encode()
+    try:
+        return "content", content(value)
+    except Exception:
+        return "object", repr(value).encode()
+
+
+def _named(value: Any) -> bytes:
+    module = getattr(value, "__module__", None) or ""
+    return f"{module}.{getattr(value, '__qualname__', None) or getattr(value, '__name__', '')}".encode()
+
+
+def _qualname(function: Any) -> str:
+    name = getattr(function, "__qualname__", None) or type(function).__qualname__
+    return str(name).replace("<locals>.", "")
+
+
+def _place_of(code: types.CodeType) -> tuple[str, int]:
+    return code.co_filename, code.co_firstlineno
+
+
+def _place_of_class(cls: type) -> tuple[str, int]:
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None) or ""
+    return file, cls.__dict__.get("__firstlineno__", 0)
+
+
+def _builtins_of(function: types.FunctionType) -> dict[str, Any]:
+    return function.__builtins__  # type: ignore[attr-defined, no-any-return]
+
+
+def _layer_of(function: types.FunctionType) -> Any:
+    """Return the lore layer that a function is the wrapper of; wrappers of others around it only carry a copy."""
+    layer = function.__dict__.get("__lore_layer__")
+    return layer if layer is not None and function.__dict__.get("__wrapped__") is layer.function else None
+
+
+def _origin_of(function: types.FunctionType) -> Origin:
+    """Tell whose function this is: by the file of its code, for `wraps` and others change what it is called."""
+    origin = origins.of_file(function.__code__.co_filename)
+    return origin if origin is not None else origins.of_module_named(function.__globals__.get("__name__") or "")
+
+
+def _origin_of_class(cls: type) -> Origin:
+    return origins.of_module_named(cls.__module__) if cls.__module__ in sys.modules else origins.PYTHON
+
+
+def _says_nothing(value: object) -> bool:
+    """Tell whether a value is not worth a fact: builtins, and modules, which count by their packages."""
+    if isinstance(value, type):
+        return value.__module__ == "builtins"
+    return isinstance(value, types.ModuleType | types.BuiltinFunctionType)
+
+
+def _absolute(function: types.FunctionType, name: str) -> str:
+    if not name.startswith("."):
+        return name
+    try:
+        package = function.__globals__.get("__package__") or function.__globals__["__name__"].rpartition(".")[0]
+        return importlib.util.resolve_name(name, package)
+    except (ImportError, KeyError, AttributeError):
+        return name
+
+
+def _loaded(name: str) -> types.ModuleType | None:
+    module = sys.modules.get(name)
+    if module is None:
+        try:
+            return importlib.import_module(name)
+        except Exception:  # the function itself will meet it, if it ever gets there
+            return None
+    return module
+
+
+def _lazily(module: types.ModuleType, name: str) -> Any:
+    """Ask a module for what it makes when asked (`__getattr__`) or for a part that is not loaded yet."""
+    if "__getattr__" in module.__dict__:
+        try:
+            return getattr(module, name)
+        except Exception:
+            return None
+    return None
+
+
+_mocks: dict[int, tuple[object, bytes]] = {}
+
+
+def _is_mock(kind: type) -> bool:
+    return any(base.__module__ == "unittest.mock" for base in kind.__mro__[:-1])
+
+
+def _unrepeatable(value: object) -> bytes:
+    """A stand-in of a test is equal to itself alone: what was computed with it is found by nobody else."""
+    return _mocks.setdefault(id(value), (value, os.urandom(16)))[1]
+
+
+def _is_typing(value: Any) -> bool:
+    return isinstance(value, types.GenericAlias | types.UnionType) or type(value).__module__ == "typing"
+
+
+def _is_transparent(kind: type) -> bool:
+    """Tell whether an object's attributes and items are all there is to it."""
+    return all(
+        base in _TRANSPARENT or origins.of_module_named(base.__module__).kind == "own" for base in kind.__mro__
+    ) and kind.__module__ not in ("builtins",)
+
+
+@functools.lru_cache(maxsize=256)
+def _compiled_file(module: str) -> bytes:
+    """An extension module that the user built: by the bytes of its file."""
+    try:
+        with open(getattr(sys.modules.get(module), "__file__", None) or "", "rb") as file:
+            return xxhash.xxh3_128_digest(file.read())
+    except OSError:
+        return b""
+
+
+def _spelled_out(value: object) -> bytes:
+    try:
+        text = repr(value)
+    except Exception:
+        return b""
+    return b"" if text.startswith("<") or "0x" in text or len(text) > 10_000 else text.encode("utf-8", "replace")
+
+
+def vars_of(value: Any) -> dict[str, Any]:
+    """Return an object's own attributes as they are kept, empty where it keeps none."""
+    try:
+        state = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return {}
+    return state if isinstance(state, dict) else {}
+
+
+def _state_of(value: Any) -> Iterator[tuple[str, Any]]:
+    for name, item in list(vars_of(value).items()):
+        if isinstance(name, str):
+            yield name, item
+
+
+def _slots_of(kind: type) -> list[str]:
+    names: set[str] = set()
+    for base in kind.__mro__:
+        own = base.__dict__.get("__slots__", ())
+        for name in (own,) if isinstance(own, str) else own:
+            hidden = name.startswith("__") and not name.endswith("__")
+            names.add(f"_{base.__name__.lstrip('_')}{name}" if hidden else name)
+    return sorted(names - {"__dict__", "__weakref__"})
+
+
+def _class_items(kind: type) -> Iterator[tuple[str, Any]]:
+    for base in kind.__mro__:
+        yield from base.__dict__.items()

@@ -1,0 +1,470 @@
+"""
+What one code object says: the digest of its text, and the names it reaches for.
+
+The text is the syntax tree of its source, without what does not count: comments, layout, docstrings, annotations,
+positions. A source is believed only if it compiles to the very code that runs: a file that was edited after it was
+imported must not lend its new text to the old code. Where no source says what the code says, the bytecode itself is
+the text; it differs from one version of Python to the next.
+"""
+
+from __future__ import annotations
+
+import ast
+import dis
+import linecache
+import os
+import sys
+import tokenize
+import types
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import xxhash
+
+__all__ = ["Reading", "Ref", "read"]
+
+
+class Ref(NamedTuple):
+    """
+    A name that code reaches for, and the attributes it asks of what it finds.
+
+    Args:
+        kind: "global", "free" (a closure's variable), "self" (an attribute of the first argument) or "import".
+        name: the name; for an import the module, with leading dots where it is relative.
+        path: the attributes, outermost first: `("linalg", "norm")` in `np.linalg.norm`.
+        attribute: for `from module import attribute`, the attribute.
+    """
+
+    kind: str
+    name: str
+    path: tuple[str, ...] = ()
+    attribute: str = ""
+
+    def spelled(self) -> str:
+        """Return one string that tells this reference from all others."""
+        return "\0".join((self.kind, self.name, self.attribute, *self.path))
+
+
+class Reading(NamedTuple):
+    """
+    What one code object says.
+
+    Args:
+        digest: of the text, 16 bytes.
+        refs: what it reaches for, sorted, each once.
+        from_source: whether the text is a source's; else it is the bytecode's.
+    """
+
+    digest: bytes
+    refs: tuple[Ref, ...]
+    from_source: bool
+
+
+_readings: dict[int, tuple[types.CodeType, Reading]] = {}
+_MOST_READINGS = 20_000
+
+
+def read(code: types.CodeType) -> Reading:
+    """Read a code object; the second time it costs a look-up."""
+    known = _readings.get(id(code))
+    if known is not None and known[0] is code:
+        return known[1]
+    form = _bytecode(code)
+    node = _node_of(code, form)
+    text = _text_of(node) if node is not None else b"\0".join((sys.implementation.cache_tag.encode(), form))  # type: ignore[union-attr]
+    reading = Reading(xxhash.xxh3_128_digest(text), _refs_of(code), node is not None)
+    if len(_readings) >= _MOST_READINGS:
+        _readings.clear()
+    _readings[id(code)] = (code, reading)
+    return reading
+
+
+# --- bytecode ---------------------------------------------------------------------------------------------------------
+
+_NO_DOCSTRING = ("<lambda>", "<genexpr>", "<listcomp>", "<setcomp>", "<dictcomp>")
+_HAS_DOCSTRING = 0x4000000
+_FUTURE = 0xFF0000 | 0x1000000
+_FUTURES_TO_COMPILE = 0x1FF0000
+
+
+def _bytecode(code: types.CodeType) -> bytes:
+    """Write down everything that decides what a code object does: no names of files, no lines, no docstring."""
+    parts: list[bytes] = []
+    _write_bytecode(code, parts)
+    return xxhash.xxh3_128_digest(b"\0".join(parts))
+
+
+def _write_bytecode(code: types.CodeType, parts: list[bytes]) -> None:
+    head = (
+        code.co_argcount,
+        code.co_posonlyargcount,
+        code.co_kwonlyargcount,
+        code.co_flags & ~_FUTURE & ~_HAS_DOCSTRING,
+        code.co_names,
+        code.co_varnames,
+        code.co_freevars,
+        code.co_cellvars,
+        len(code.co_consts),
+    )
+    parts += [repr(head).encode("utf-8", "backslashreplace"), code.co_code, getattr(code, "co_exceptiontable", b"")]
+    for index, constant in enumerate(code.co_consts):
+        if index == 0 and _is_docstring(code, constant):
+            parts.append(b"docstring")
+        else:
+            _write_constant(constant, parts)
+
+
+def _is_docstring(code: types.CodeType, constant: object) -> bool:
+    if sys.version_info >= (3, 13):
+        return bool(code.co_flags & _HAS_DOCSTRING)
+    # up to 3.12 the first constant of a function is its docstring or None; that of a class body is its qualified name
+    function = bool(code.co_flags & 0x2) and code.co_name not in _NO_DOCSTRING
+    return function and isinstance(constant, str)
+
+
+def _write_constant(constant: object, parts: list[bytes]) -> None:
+    if isinstance(constant, types.CodeType):
+        parts.append(f"code {constant.co_name}".encode("utf-8", "backslashreplace"))
+        _write_bytecode(constant, parts)
+    elif isinstance(constant, tuple):
+        parts.append(b"tuple %d" % len(constant))
+        for item in constant:
+            _write_constant(item, parts)
+    elif isinstance(constant, frozenset):
+        parts.append(b"frozenset %d" % len(constant))
+        items: list[bytes] = []
+        for item in constant:
+            one: list[bytes] = []
+            _write_constant(item, one)
+            items.append(b"\1".join(one))
+        parts.extend(sorted(items))
+    else:
+        parts.append(_constant(constant).encode())
+
+
+def _constant(constant: object) -> str:
+    # hex: Python refuses to write very long integers in decimal
+    text = hex(constant) if type(constant) is int else ascii(constant)
+    return f"{type(constant).__name__} {text}"
+
+
+# --- source -----------------------------------------------------------------------------------------------------------
+
+_Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+
+
+class _Source:
+    """
+    The functions of one source file.
+
+    Attributes:
+        found: by name: the syntax trees of its functions with the statement at the top of the file that holds each.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.tree = ast.parse(text)
+        self.found: dict[str, list[tuple[_Function, int]]] = {}
+        self.compiled: dict[tuple[int, int], dict[tuple[str, int], list[types.CodeType]]] = {}
+        for position, statement in enumerate(self.tree.body):
+            for node in ast.walk(statement):
+                if isinstance(node, _Function):
+                    self.found.setdefault(getattr(node, "name", "<lambda>"), []).append((node, position))
+
+    def match(self, code: types.CodeType, form: bytes) -> _Function | None:
+        """Find the function whose text compiles to just this code, the nearest by line where there are several."""
+        candidates = self.found.get(code.co_name, ())
+        for node, position in sorted(candidates, key=lambda found: abs(_first_line(found[0]) - code.co_firstlineno)):
+            made = self.codes_at(position, code.co_flags & _FUTURES_TO_COMPILE).get(
+                (code.co_name, _first_line(node)), ()
+            )
+            if any(_bytecode(other) == form and _stands_at(other, node, len(made) > 1) for other in made):
+                return node
+        return None
+
+    def codes_at(self, position: int, flags: int) -> dict[tuple[str, int], list[types.CodeType]]:
+        """Compile one statement at the top of the file; return the code of the functions in it by name and line."""
+        made = self.compiled.get((position, flags))
+        if made is None:
+            made = self.compiled[position, flags] = {}
+            module = ast.Module([self.tree.body[position]], [])
+            for code in _codes_in(compile(module, "<source>", "exec", flags, dont_inherit=True)):
+                made.setdefault((code.co_name, code.co_firstlineno), []).append(code)
+        return made
+
+
+def _codes_in(code: types.CodeType) -> Iterator[types.CodeType]:
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield constant
+            yield from _codes_in(constant)
+
+
+def _first_line(node: _Function) -> int:
+    decorators = getattr(node, "decorator_list", ())
+    return min((one.lineno for one in decorators), default=node.lineno) if decorators else node.lineno
+
+
+def _stands_at(code: types.CodeType, node: _Function, crowded: bool) -> bool:
+    """Tell lambdas on one line apart by where their instructions stand."""
+    if not crowded or not isinstance(node, ast.Lambda):
+        return True
+    spans = [place for place in code.co_positions() if None not in place and place[:2] + place[2:] != (0, 0, 0, 0)]
+    spans = [place for place in spans if (place[0], place[2]) != (place[1], place[3])]
+    if not spans:
+        return False
+    start = min((line, column) for line, _, column, _ in spans)  # type: ignore[type-var]
+    end = max((line, column) for _, line, _, column in spans)  # type: ignore[type-var]
+    body = node.body
+    return start == (body.lineno, body.col_offset) and end == (body.end_lineno, body.end_col_offset)
+
+
+_sources: dict[tuple[Any, ...], _Source | None] = {}
+_MOST_SOURCES = 24
+
+
+def _node_of(code: types.CodeType, form: bytes) -> _Function | None:
+    for key, lines in _versions_of(code.co_filename):
+        source = _parsed(key, lines)
+        node = source.match(code, form) if source is not None else None
+        if node is not None:
+            return node
+    return None
+
+
+def _versions_of(filename: str) -> Iterator[tuple[tuple[Any, ...], list[str] | None]]:
+    """Yield what may be the source: the file as it is now, then what `linecache` holds (notebooks, older versions)."""
+    try:
+        status = os.stat(filename)
+        yield (filename, status.st_mtime_ns, status.st_size, status.st_ino), None
+    except (OSError, ValueError):
+        pass
+    entry = linecache.cache.get(filename)
+    if entry is not None and len(entry) == 1:  # the loader of a zip file or of a package knows the source
+        lines = linecache.getlines(filename)
+    else:
+        lines = list(entry[2]) if entry is not None else []
+    if lines:
+        yield (filename, hash(tuple(lines))), lines
+
+
+def _parsed(key: tuple[Any, ...], lines: list[str] | None) -> _Source | None:
+    if key not in _sources:
+        while len(_sources) >= _MOST_SOURCES:
+            _sources.pop(next(iter(_sources)), None)
+        try:
+            _sources[key] = _Source("".join(lines) if lines is not None else _text_in(key[0]))
+        except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+            return _sources.setdefault(key, None)
+    return _sources.get(key)
+
+
+def _text_in(filename: str) -> str:
+    with tokenize.open(filename) as file:
+        return file.read()
+
+
+# --- syntax trees -----------------------------------------------------------------------------------------------------
+
+# Fields that say nothing about what a function does, or not the same in every version of Python.
+_SILENT = frozenset({"ctx", "type_comment", "type_ignores", "kind", "type_params", "returns", "annotation", "simple"})
+
+
+def _text_of(node: _Function) -> bytes:
+    """
+    Write down a function's own text.
+
+    Its name, decorators and default values are left out: what they made is looked at where it lives, in the object.
+    """
+    parts: list[str] = [type(node).__name__]
+    _write(node.args, parts, with_defaults=False)
+    if isinstance(node, ast.Lambda):
+        _write(node.body, parts)
+    else:
+        _write_body(node.body, parts, in_class=False)
+    return "\0".join(parts).encode("utf-8", "backslashreplace")
+
+
+def _write(node: ast.AST, parts: list[str], with_defaults: bool = True) -> None:
+    parts.append(type(node).__name__)
+    match node:
+        case ast.Constant():
+            parts.append(_constant(node.value))
+        case ast.JoinedStr():
+            _write_list(_joined(node.values), parts)
+        case ast.Delete(targets=[ast.Tuple() | ast.List() as only]):
+            _write_list(only.elts, parts)
+        case ast.arguments():
+            _write_arguments(node, parts, with_defaults)
+        case _:
+            for name in node._fields:
+                if name not in _SILENT:
+                    _write_field(node, name, getattr(node, name, None), parts)
+
+
+def _write_field(node: ast.AST, name: str, value: object, parts: list[str]) -> None:
+    if isinstance(value, ast.AST):
+        _write(value, parts)
+    elif isinstance(value, list) and name in ("body", "orelse", "finalbody") and not isinstance(node, ast.Lambda):
+        _write_body(value, parts, in_class=isinstance(node, ast.ClassDef))
+    elif isinstance(value, list):
+        _write_list(value, parts)
+    else:
+        parts.append(_constant(value))
+
+
+def _write_list(values: list[Any], parts: list[str]) -> None:
+    parts.append(f"[{len(values)}")
+    for value in values:
+        if isinstance(value, ast.AST):
+            _write(value, parts)
+        else:
+            parts.append(_constant(value))
+
+
+def _write_body(body: list[ast.stmt], parts: list[str], in_class: bool) -> None:
+    """Write statements down, without those that do nothing and, except in classes, without annotations."""
+    before = len(parts)
+    for statement in body:
+        if isinstance(statement, ast.Pass) or (
+            isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+        ):
+            continue
+        if isinstance(statement, ast.AnnAssign):
+            _write_annotated(statement, parts, in_class)
+        else:
+            _write(statement, parts)
+    parts.insert(before, "{")
+    parts.append("}")
+
+
+def _write_annotated(node: ast.AnnAssign, parts: list[str], in_class: bool) -> None:
+    if in_class:  # dataclasses and their like are made of annotations
+        parts.append("AnnAssign")
+        _write_list([node.target, node.annotation, node.value], parts)
+    elif node.value is not None:
+        parts.append("Assign")
+        _write_list([node.target], parts)
+        _write(node.value, parts)
+
+
+def _write_arguments(node: ast.arguments, parts: list[str], with_defaults: bool) -> None:
+    for group in (node.posonlyargs, node.args, [node.vararg], node.kwonlyargs, [node.kwarg]):
+        parts.append("(" + ",".join(one.arg if one is not None else "" for one in group))
+    if with_defaults:
+        _write_list(node.defaults, parts)
+        _write_list(node.kw_defaults, parts)
+
+
+def _joined(values: list[ast.expr]) -> list[ast.expr]:
+    """Merge the constants of an f-string, which versions of Python cut differently."""
+    merged: list[ast.expr] = []
+    for value in values:
+        last = merged[-1] if merged else None
+        if isinstance(value, ast.Constant) and isinstance(last, ast.Constant):
+            merged[-1] = ast.Constant(f"{last.value}{value.value}")
+        elif not (isinstance(value, ast.Constant) and value.value == ""):
+            merged.append(value)
+    return merged
+
+
+# --- references -------------------------------------------------------------------------------------------------------
+
+_GLOBALS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+_CELLS = frozenset({"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"})
+_ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
+_BETWEEN = frozenset({"EXTENDED_ARG", "CACHE", "NOP", "PUSH_NULL", "NOT_TAKEN"})
+_IN_CLASS_BODIES = frozenset({"__name__", "__module__", "__qualname__", "__classdict__", "__firstlineno__"})
+
+_Bindings = dict[str, Ref]
+
+
+def _refs_of(code: types.CodeType) -> tuple[Ref, ...]:
+    found: set[Ref] = set()
+    first = code.co_varnames[0] if code.co_argcount else ""
+    _collect(code, frozenset(code.co_freevars), first, {}, found)
+    reached = {ref.name for ref in found if ref.kind == "free"}
+    found.update(Ref("free", name) for name in code.co_freevars if name not in reached)
+    return tuple(sorted(found))
+
+
+def _collect(code: types.CodeType, free: frozenset[str], first: str, outer: _Bindings, found: set[Ref]) -> None:
+    """
+    Collect the references of a code object and of those nested in it.
+
+    Args:
+        code: a function, or a function, comprehension or class body inside it.
+        free: the closure variables of the outermost function that are visible here.
+        first: the name of its first argument, where that is visible here.
+        outer: what imports in the functions around have bound.
+        found: is filled.
+    """
+    instructions = [one for one in dis.get_instructions(code) if one.opname not in _BETWEEN]
+    bindings = outer | dict(_imports_in(instructions, found))
+    in_class = not code.co_flags & 0x1
+    for kind, name, path in _loads_in(instructions, {*code.co_cellvars, *code.co_freevars}):
+        if name in bindings and kind != "global":
+            found.add(bindings[name]._replace(path=bindings[name].path + path))
+        elif kind in ("global", "name"):
+            if not (in_class and name in _IN_CLASS_BODIES):
+                found.add(Ref("global", name, path))
+        elif kind == "cell" and name in free:
+            found.add(Ref("free", name, path))
+        elif name == first and path:
+            found.add(Ref("self", "", path[:1]))
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            inner = frozenset(constant.co_freevars)
+            seen = {name: ref for name, ref in bindings.items() if name in inner}
+            _collect(constant, free & inner, first if first in inner else "", seen, found)
+
+
+def _loads_in(instructions: list[dis.Instruction], captured: set[str]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Yield the names that are loaded, how, and the attributes that are asked of them at once."""
+    for position, one in enumerate(instructions):
+        operation, name = one.opname, one.argval
+        if operation in _CELLS:
+            yield "cell", name, _path_after(instructions, position)
+        elif operation in _GLOBALS:
+            yield "global" if operation == "LOAD_GLOBAL" else "name", name, _path_after(instructions, position)
+        elif operation.startswith("LOAD_FAST") or operation == "STORE_FAST_LOAD_FAST":
+            names = name if isinstance(name, tuple) else (name,)
+            if operation.startswith("LOAD_FAST") and len(names) == 2 and names[0] not in captured:
+                yield "local", names[0], ()
+            if names[-1] not in captured:  # else a cell is handed to an inner function, which is no use of its content
+                yield "local", names[-1], _path_after(instructions, position)
+
+
+def _path_after(instructions: list[dis.Instruction], position: int) -> tuple[str, ...]:
+    path: list[str] = []
+    for one in instructions[position + 1 :]:
+        if one.opname not in _ATTRIBUTES:
+            break
+        path.append(one.argval)
+    return tuple(path)
+
+
+def _imports_in(instructions: list[dis.Instruction], found: set[Ref]) -> Iterator[tuple[str, Ref]]:
+    """Yield the names that imports inside a function bind, and what they stand for."""
+    for position, one in enumerate(instructions):
+        if one.opname != "IMPORT_NAME":
+            continue
+        level, names = (before.argval for before in instructions[position - 2 : position])
+        module = "." * (level or 0) + one.argval
+        found.add(Ref("import", module, ("",)))
+        following = instructions[position + 1 :]
+        if names:
+            for taken, stored in zip(following[::2], following[1::2]):
+                if taken.opname != "IMPORT_FROM":
+                    break
+                yield _stored(stored), Ref("import", module, (), taken.argval)
+        elif following and following[0].opname.startswith("STORE_"):
+            yield _stored(following[0]), Ref("import", module.partition(".")[0] if not level else module)
+        else:
+            stored = next((after for after in following if after.opname.startswith("STORE_")), None)
+            if stored is not None:
+                yield _stored(stored), Ref("import", module)
+
+
+def _stored(instruction: dis.Instruction) -> str:
+    name = instruction.argval
+    return str(name[0] if isinstance(name, tuple) else name)
