@@ -18,8 +18,8 @@ FLIGHTS := examples/flights
 EXAMPLES := LORE_HOME=$(CURDIR)/$(FLIGHTS)/.lore PYTHONPATH=$(CURDIR)/$(FLIGHTS):$(CURDIR)/examples
 
 # uv takes seconds where pip's resolver takes minutes; pip is there for machines whose index only pip is set up for.
-INSTALL = UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 $(BIN)/uv pip install --quiet --python $(BIN)/python $(1) \
-	|| $(BIN)/python -m pip install --quiet --disable-pip-version-check $(1)
+INSTALL = UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 $(BIN)/uv pip install --quiet --python $(BIN)/python $(WHAT) \
+	|| $(BIN)/python -m pip install --quiet --disable-pip-version-check $(WHAT)
 
 help:
 	@sed -n '3,8s/^# \{0,3\}//p' Makefile
@@ -59,18 +59,22 @@ $(BIN)/uv:
 	echo "Making $(VENV) with $$python ..."; \
 	$$python -m venv $(VENV) && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 
+$(VENV)/demo.stamp: WHAT = -e '.[sql,serve,sklearn]' -r $(FLIGHTS)/requirements.txt
 $(VENV)/demo.stamp: setup.cfg pyproject.toml $(FLIGHTS)/requirements.txt | $(BIN)/uv
-	@$(call INSTALL,-e '.[sql,serve,sklearn]' -r $(FLIGHTS)/requirements.txt)
+	@$(INSTALL)
 	@touch $@
 
+$(VENV)/test.stamp: WHAT = -e '.[all,test,dev]'
 $(VENV)/test.stamp: setup.cfg pyproject.toml | $(BIN)/uv
-	@$(call INSTALL,-e '.[all,test,dev]')
+	@$(INSTALL)
 	@touch $@ $(VENV)/demo.stamp
 
+$(VENV)/giants.stamp: WHAT = -e '.[all,test,giants]'
 $(VENV)/giants.stamp: setup.cfg pyproject.toml | $(VENV)/test.stamp
-	@$(call INSTALL,-e '.[all,test,giants]')
+	@$(INSTALL)
 	@touch $@
 
+$(VENV)/bench.stamp: WHAT = -e '.[all,test]' -r benchmarks/requirements.txt
 $(VENV)/bench.stamp: setup.cfg pyproject.toml benchmarks/requirements.txt | $(VENV)/test.stamp
-	@$(call INSTALL,-e '.[all,test]' -r benchmarks/requirements.txt)
+	@$(INSTALL)
 	@touch $@

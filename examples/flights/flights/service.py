@@ -14,8 +14,7 @@ import pandas as pd
 import lore
 from flights import data
 from flights.features import features
-from flights.model import baseline, baseline_probability, model, probability, table
-from flights.model import CHOOSING, TEACHING
+from flights.model import CHOOSING, TEACHING, baseline, baseline_probability, model, probability, table
 
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
