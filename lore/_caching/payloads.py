@@ -21,9 +21,9 @@ How the file is laid out
     buffers    each at the next multiple of 64
     footer     48 bytes: xxh3-128 of everything between head and footer, then the HMAC-SHA256 signature or zeros
 
-A file of another size than its prologue says is truncated and is not mapped at all. With a `key`, the signature over
-everything before it is compared in constant time before a byte is unpickled, also with `verify=False`. Files must only be
-replaced by rename: one that is cut short in place under a mapping takes the process down, whoever maps it.
+A file of another size than its prologue says is truncated and is not read further. With a `key`, the signature over
+everything before it is compared in constant time before a byte is unpickled, also with `verify=False`. Files must only
+be replaced by rename: one that is cut short in place under a mapping takes the process down, whoever maps it.
 """
 
 from __future__ import annotations
@@ -151,6 +151,11 @@ class Payload:
             self._meta = json.loads(self._data[_PROLOGUE_SIZE : _PROLOGUE_SIZE + self._meta_size])
         return self._meta
 
+    @property
+    def checksum(self) -> bytes:
+        """The 16 bytes that tell the value's bytes from all others, as they were written."""
+        return bytes(self._data[self.nbytes - _FOOTER_SIZE : self.nbytes - _SIGNATURE_SIZE])
+
     def verify(self) -> None:
         """
         Check every byte of the value against its checksum.
@@ -198,7 +203,7 @@ class Payload:
         if not flags & _SIGNED:
             raise IntegrityError("The payload is not signed, and a signing key is set.")
         at = self.nbytes - _SIGNATURE_SIZE
-        signature = hmac.digest(key, memoryview(self._data)[:at], "sha256")  # type: ignore[arg-type]
+        signature = hmac.digest(key, memoryview(self._data)[:at], "sha256")
         if not hmac.compare_digest(signature, bytes(self._data[at:])):
             raise IntegrityError("The payload is signed with another key, or was changed after it was signed.")
 

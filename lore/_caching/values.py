@@ -1,32 +1,34 @@
 """
 Values as keys: sixteen bytes that are equal where values are equal and differ where values differ.
 
-`digest(value)` walks the whole value, never a sample of it, and gives 16 bytes; `fingerprint(value)` gives the same as 32
-hexadecimal digits. They do not depend on the machine, the process, the hash seed or on how the value came to be: a strided
-view and its copy, a set built in another order, an estimator before and after a pickle round trip are one value.
+`digest(value)` walks the whole value, never a sample of it, and gives 16 bytes; `fingerprint(value)` gives the same as
+32 hexadecimal digits. They do not depend on the machine, the process, the hash seed or on how the value came to be: a
+strided view and its copy, a set built in another order, an estimator before and after a pickle round trip are one
+value.
 
 What makes two values one
 -------------------------
-- Types count: `1`, `True`, `1.0`, `"1"`, `b"1"` and `np.int64(1)` are six values. Floats count by their bits, so `0.0` and
+- Types count: `1`, `True`, `1.0`, `"1"`, `b"1"` and `np.int64(1)` are six values. Floats count by their bits: `0.0` and
   `-0.0` are two values, and a NaN is itself.
-- The order of a sequence and of a **dict** counts, that of a set does not. Dicts that compare equal may still iterate in
-  different orders, and results show it (`pd.DataFrame(columns)`, `list(d)`): one key for both would return a wrong result.
-  The order of an object's attributes does not count.
-- The **memory layout** of an array does not count: C order, Fortran order and a strided view of the same numbers are one
-  value. No function is told by its contract which one it gets, and a copy must not be a miss.
+- The order of a sequence and of a **dict** counts, that of a set does not. Dicts that compare equal may still iterate
+  in different orders, and results show it (`pd.DataFrame(columns)`, `list(d)`): one key for both would return a wrong
+  result. The order of an object's attributes does not count.
+- The **memory layout** of an array does not count: C order, Fortran order and a strided view of the same numbers are
+  one value. No function is told by its contract which one it gets, and a copy must not be a miss.
 - Shared references count as equal copies; cycles are followed once.
-- An object is its class and its state, as `__getstate__` or `__reduce_ex__` give it (never the bytes of a pickle). A class or
-  function of the user's own counts by its code, one from a package or the standard library by its name.
+- An object is its class and its state, as `__getstate__` or `__reduce_ex__` give it (never the bytes of a pickle). A
+  class or function of the user's own counts by its code, one from a package or the standard library by its name.
 - An object may speak for itself: `__lore_fingerprint__()` returns bytes or text that stands for its state, or
-  `("digest", d)`, where `d` is the digest of a value it stands for.
-- What is consumed or held rather than known (open files, locks, sockets, generators, iterators, a bare `object()`) has no
-  value: UnkeyableArgument names its type and where inside the value it was found.
+  `("digest", d)`, where `d` is the digest of the value that it stands for.
+- What is consumed or held rather than known (open files, locks, sockets, generators, iterators, a bare `object()`) has
+  no value: UnkeyableArgument names its type and where inside the value it was found.
 
 How it is built
 ---------------
-Every value becomes a *token*, bytes that no other value has: plain data (nested lists, tuples and dicts of scalars) through
-`marshal` version 2, which is injective on exact types; buffers and everything composite as a digest over length-prefixed
-parts. Encoders of other packages' types live in sibling modules and load when a value of such a type is first met.
+Every value becomes a *token*, bytes that no other value has: plain data (nested lists, tuples and dicts of scalars)
+through `marshal` version 2, which is injective on exact types; buffers and everything composite as a digest over
+length-prefixed parts. Encoders of other packages' types live in sibling modules and load when a value of such a type is
+first met.
 """
 
 from __future__ import annotations
@@ -44,7 +46,18 @@ from xxhash import xxh3_128, xxh3_128_digest
 
 from lore.errors import UnkeyableArgument
 
-__all__ = ["Unkeyable", "Walk", "buffer_token", "digest", "digest_of_buffers", "fingerprint", "node"]
+__all__ = [
+    "Encoder",
+    "Unkeyable",
+    "Walk",
+    "buffer_token",
+    "digest",
+    "digest_of_buffers",
+    "fingerprint",
+    "leaf",
+    "node",
+    "remember",
+]
 
 Encoder = Callable[[Any, "Walk"], bytes]
 
@@ -114,8 +127,8 @@ class Walk:
     """
     One walk over one value: what is being entered (for cycles) and what was already seen (for shared parts).
 
-    A digest asked for while another is being made on the same thread (code that closes over a value that holds the code)
-    continues the walk that is under way, so that cycles through both end.
+    A digest asked for while another is being made on the same thread (code that closes over a value that holds the
+    code) continues the walk that is under way, so that cycles through both end.
     """
 
     __slots__ = ("classes", "done", "lowest", "opened")
@@ -135,7 +148,7 @@ class Walk:
         encode = _encoders.get(kind) or _found.get(kind) or find(kind)
         return encode(value, self)
 
-    def tokens(self, values: Iterable[Any]) -> list[bytes]:
+    def tokens(self, values: Iterable[Any], place: Callable[[int], str] = "[{}]".format) -> list[bytes]:
         """Return the tokens of a sequence, naming the place of what has none."""
         tokens: list[bytes] = []
         token, append = self.token, tokens.append
@@ -143,7 +156,7 @@ class Walk:
             for value in values:
                 append(token(value))
         except Unkeyable as error:
-            raise error.under(f"[{len(tokens)}]") from error.__cause__
+            raise error.under(place(len(tokens))) from error.__cause__
         return tokens
 
     def inside(self, value: object, encode: Encoder) -> bytes:
@@ -177,7 +190,7 @@ class Walk:
         before = getattr(_threads, "opened", None)
         _threads.opened = self.opened
         try:
-            return bytes(code.digest_of(value))  # type: ignore[arg-type]
+            return bytes(code.digest_of(value))
         finally:
             _threads.opened = before
 
@@ -205,6 +218,11 @@ def digest_of_buffers(buffers: Iterable[Any]) -> bytes:
     return bytes(hasher.digest())
 
 
+def leaf(*facts: Any) -> bytes:
+    """Return the token of a value that a name and a few scalars tell in full; cheaper than a node."""
+    return b"V" + dumps(facts, _MARSHAL)
+
+
 def buffer_token(buffer: Any) -> bytes:
     """Return the token of a contiguous buffer: its length in bytes and a digest of all of them, read in place."""
     size = buffer.nbytes if isinstance(buffer, memoryview) else len(buffer)
@@ -229,14 +247,8 @@ def state_token(state: dict[Any, Any], walk: Walk) -> bytes:
         return node(b"state", *sorted(node(b"", walk.token(k), walk.token(v)) for k, v in state.items()))
     if _is_plain(items):
         return _plain_token(items)
-    tokens = []
-    name = ""
-    try:
-        for name, value in items.items():
-            tokens.append(walk.token(value))
-    except Unkeyable as error:
-        raise error.under(f".{name}") from error.__cause__
-    return node(b"state", _plain_token(tuple(items)), *tokens)
+    names = tuple(items)
+    return node(b"state", _plain_token(names), *walk.tokens(items.values(), lambda i: f".{names[i]}"))
 
 
 # --- plain data -----------------------------------------------------------------------------------------------------
@@ -304,14 +316,9 @@ def _dict(value: Any, walk: Walk) -> bytes:
 
 def items_token(value: Any, walk: Walk) -> bytes:
     """Return the token of a mapping's items in their order."""
-    tokens: list[bytes] = []
-    key: object = None
-    try:
-        for key, item in value.items():
-            tokens += (walk.token(key), walk.token(item))
-    except Unkeyable as error:
-        raise error.under(f"[{_short(key)}]") from error.__cause__
-    return node(b"dict", *tokens)
+    keys = list(value)
+    names = walk.tokens(keys, lambda i: f"<the key {_short(keys[i])}>")
+    return node(b"dict", *names, *walk.tokens(map(value.__getitem__, keys), lambda i: f"[{_short(keys[i])}]"))
 
 
 def members_token(value: Any, walk: Walk) -> bytes:
@@ -360,15 +367,20 @@ _HOMES = {
     "google": "values_messages",
     "sqlalchemy": "values_messages",
 }
-_LIBRARY_ROOTS = frozenset(_HOMES)
+_LASTING = frozenset((*_HOMES, "builtins", "types", "decimal", "datetime", "fractions", "pathlib", "uuid"))
 
 
 def find(cls: type) -> Encoder:
     """Find how values of a class are encoded, and remember it."""
     encode = _find(cls)
-    remembered: Any = _encoders if cls.__module__.partition(".")[0] in _LIBRARY_ROOTS else _found
-    remembered[cls] = encode
+    remember(cls, encode)
     return encode
+
+
+def remember(cls: type, encode: Encoder) -> None:
+    """Remember how values of a class are encoded, as long as the class lives."""
+    lasting = cls.__module__.partition(".")[0] in _LASTING
+    (_encoders if lasting else _found)[cls] = encode
 
 
 def _find(cls: type) -> Encoder:
@@ -384,4 +396,4 @@ def _find(cls: type) -> Encoder:
             encode: Encoder | None = import_module(f"lore._caching.{home}").find(cls)
             if encode is not None:
                 return encode
-    return values_standard.find(cls) or guarded(values_objects.instance)
+    return values_standard.find(cls) or values_objects.encoder(cls)

@@ -8,22 +8,18 @@ pieces through the processor's cache and are never copied whole.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 from xxhash import xxh3_128, xxh3_128_digest
 
-from lore._caching.values import Walk, guarded, node
+from lore._caching.values import Encoder, Walk, guarded, leaf, node
 from lore._caching.values_objects import instance
-
-if TYPE_CHECKING:
-    import numpy as np
 
 __all__ = ["array_token", "content_digest", "dtype_token", "find", "is_opaque"]
 
-Encoder = Callable[[Any, Walk], bytes]
-
 _PIECE = 1 << 20
+_BUFFERS = frozenset("biufc")  # kinds that the buffer protocol knows
 _NOT_BYTES = frozenset("OT")  # dtype kinds whose memory holds pointers
 
 
@@ -33,7 +29,7 @@ def find(cls: type) -> Encoder | None:
     if numpy is None:
         return _torch(cls)
     if cls in (numpy.ndarray, numpy.memmap):
-        return guarded(array_token)
+        return array_token
     if issubclass(cls, numpy.ma.MaskedArray):
         return guarded(_masked)
     if issubclass(cls, numpy.ndarray):
@@ -48,21 +44,37 @@ def find(cls: type) -> Encoder | None:
 # --- arrays ---------------------------------------------------------------------------------------------------------
 
 
-def array_token(value: np.ndarray[Any, Any], walk: Walk) -> bytes:
+def array_token(value: Any, walk: Walk) -> bytes:
     """Return the token of an array: dtype, shape and elements."""
-    shape = walk.token(value.shape)
+    dtype = dtype_token(value.dtype, walk)
     if is_opaque(value.dtype):
-        return node(b"array", dtype_token(value.dtype, walk), shape, walk.token(value.reshape(-1).tolist()))
-    return node(b"array", dtype_token(value.dtype, walk), shape, content_digest(value))
+        return walk.inside(value, lambda value, walk: node(dtype, leaf(*value.shape), _objects(value, walk)))
+    return node(dtype, leaf(*value.shape), content_digest(value))
 
 
-def is_opaque(dtype: np.dtype[Any]) -> bool:
+def _objects(value: Any, walk: Walk) -> bytes:
+    return walk.token(value.reshape(-1).tolist())
+
+
+def is_opaque(dtype: Any) -> bool:
     """Say whether the memory of an array holds references instead of the elements."""
     return dtype.hasobject or dtype.kind in _NOT_BYTES
 
 
-def dtype_token(dtype: np.dtype[Any], walk: Walk) -> bytes:
+def dtype_token(dtype: Any, walk: Walk) -> bytes:
     """Return the token of a dtype: its name and byte order, and the layout and names of its fields."""
+    token = _dtypes.get(dtype)
+    if token is None:
+        token = _dtype_token(dtype, walk)
+        if dtype.kind in "biufcSU":  # equal dates may be spelled in different units
+            _dtypes[dtype] = token
+    return token
+
+
+_dtypes: dict[Any, bytes] = {}
+
+
+def _dtype_token(dtype: Any, walk: Walk) -> bytes:
     if dtype.fields is not None:
         parts = [walk.token((dtype.itemsize, dtype.names))]
         for name in dtype.names or ():
@@ -73,26 +85,26 @@ def dtype_token(dtype: np.dtype[Any], walk: Walk) -> bytes:
         inner, shape = dtype.subdtype
         return node(b"sub-array", dtype_token(inner, walk), walk.token(shape))
     if dtype.kind == "T":
-        return node(b"strings", walk.token(getattr(dtype, "na_object", "")), walk.token(dtype.coerce))  # type: ignore[attr-defined]
-    return f"{dtype.type.__module__.partition('.')[0]} {dtype.name} {dtype.str}".encode()
+        return node(b"strings", walk.token(getattr(dtype, "na_object", "")), walk.token(getattr(dtype, "coerce", True)))
+    return leaf("dtype", dtype.type.__module__.partition(".")[0], dtype.name, dtype.str)
 
 
-def content_digest(value: np.ndarray[Any, Any]) -> bytes:
+def content_digest(value: Any) -> bytes:
     """Return the digest of the elements of an array in C order."""
     used = _used_bytes(value.dtype)
-    if value.flags.c_contiguous and used is None:
-        return xxh3_128_digest(_bytes(value))
+    if used is None and value.flags.c_contiguous:
+        return xxh3_128_digest(value if value.dtype.kind in _BUFFERS else _bytes(value))
     hasher = xxh3_128()
     _update(hasher, value, used)
     return bytes(hasher.digest())
 
 
-def _bytes(value: np.ndarray[Any, Any]) -> Any:
+def _bytes(value: Any) -> Any:
     """Return the memory of a contiguous array as bytes."""
     return value.reshape(-1).view("u1") if value.size and value.dtype.itemsize else b""
 
 
-def _update(hasher: Any, value: np.ndarray[Any, Any], used: Any) -> None:
+def _update(hasher: Any, value: Any, used: Any) -> None:
     """Feed elements in C order, leaving out the bytes between fields that hold nothing."""
     if isinstance(used, tuple):
         for name in used:
@@ -107,7 +119,7 @@ def _update(hasher: Any, value: np.ndarray[Any, Any], used: Any) -> None:
             hasher.update(significant.tobytes())
 
 
-def _pieces(value: np.ndarray[Any, Any]) -> Iterator[np.ndarray[Any, Any]]:
+def _pieces(value: Any) -> Iterator[Any]:
     """Yield an array in C order as contiguous pieces of at most a megabyte, or whole where it is contiguous."""
     if value.flags.c_contiguous:
         yield value
@@ -123,17 +135,19 @@ def _pieces(value: np.ndarray[Any, Any]) -> Iterator[np.ndarray[Any, Any]]:
                 yield from _pieces(row)
 
 
-def _used_bytes(dtype: np.dtype[Any]) -> Any:
+def _used_bytes(dtype: Any) -> Any:
     """
     Say which bytes of an element hold it: None for all, the names of fields, or a slice or mask.
 
     Fields of an aligned record have gaps between them, and a long double of x86 uses 10 of its 16 bytes; what the rest
     holds is accident.
     """
+    if dtype.kind in "biumMSU":
+        return None
     if dtype.subdtype is not None:
-        return _used_bytes(dtype.subdtype[0]) and _mask_of(dtype)
+        return None if _used_bytes(dtype.subdtype[0]) is None else _mask_of(dtype)
     if dtype.names is not None:
-        inner = [dtype.fields[name][0] for name in dtype.names]  # type: ignore[index]
+        inner = [dtype.fields[name][0] for name in dtype.names]
         packed = sum(field.itemsize for field in inner) == dtype.itemsize
         return None if packed and all(_used_bytes(field) is None for field in inner) else dtype.names
     if dtype.kind in "fc" and dtype.itemsize > (8 if dtype.kind == "f" else 16):
@@ -141,7 +155,7 @@ def _used_bytes(dtype: np.dtype[Any]) -> Any:
     return None
 
 
-def _mask_of(dtype: np.dtype[Any]) -> Any:
+def _mask_of(dtype: Any) -> Any:
     import numpy as np
 
     if dtype.subdtype is not None:
@@ -150,7 +164,7 @@ def _mask_of(dtype: np.dtype[Any]) -> Any:
     if dtype.names is not None:
         mask = np.zeros(dtype.itemsize, bool)
         for name in dtype.names:
-            field, offset = dtype.fields[name][:2]  # type: ignore[index]
+            field, offset = dtype.fields[name][:2]
             mask[offset : offset + field.itemsize] = _mask_of(field)
         return mask
     used = np.ones(dtype.itemsize, bool)
@@ -185,11 +199,11 @@ def _masked(value: Any, walk: Walk) -> bytes:
 
 def _scalar(value: Any, walk: Walk) -> bytes:
     dtype = value.dtype
-    if value.dtype.names is not None or is_opaque(dtype) or _used_bytes(dtype) is not None:
+    if is_opaque(dtype) or _used_bytes(dtype) is not None:
         import numpy as np
 
-        return node(b"numpy record", array_token(np.asarray(value), walk))
-    return b"S" + node(dtype_token(dtype, walk), value.tobytes())
+        return node(b"numpy scalar", array_token(np.asarray(value), walk))
+    return leaf("numpy scalar", dtype_token(dtype, walk), value.tobytes())
 
 
 # --- sparse matrices and tensors ------------------------------------------------------------------------------------
@@ -206,7 +220,7 @@ _SPARSE_PARTS = {
 
 
 def _sparse(cls: type) -> Encoder | None:
-    """Sparse matrices by what they hold; what scipy remembers about them on the way (sorted? canonical?) is left out."""
+    """Encode sparse matrices by what they hold; what scipy notes about them on the way (sorted? canonical?) is left out."""
     sparse = sys.modules.get("scipy.sparse")
     if sparse is None or not any(base.__name__ in ("spmatrix", "sparray", "_spbase") for base in cls.__mro__):
         return None

@@ -1,5 +1,5 @@
 """
-Arrow's and polars' tables as keys: what the rows hold, however they are cut into chunks and whatever they are slices of.
+Arrow's and polars' tables as keys: what the rows hold, however they are cut into chunks and whatever they are cut from.
 
 Fixed-width columns are hashed in place, strings as their bytes and where each ends. A slot that is null holds nothing:
 what its memory contains is accident and does not count.
@@ -7,17 +7,15 @@ what its memory contains is accident and does not count.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from xxhash import xxh3_128
 
-from lore._caching.values import Walk, node
+from lore._caching.values import Encoder, Walk, node
 from lore._extras import require
 
 __all__ = ["column_token", "find"]
-
-Encoder = Callable[[Any, Walk], bytes]
 
 
 def find(cls: type) -> Encoder | None:
@@ -157,8 +155,6 @@ def _fixed(chunk: Any) -> Any:
 
 def _texts(column: Any) -> tuple[bytes, bytes]:
     """Return the digests of where each text ends and of all texts, one after the other."""
-    import numpy as np
-
     chunks = [_without_hidden_texts(chunk) for chunk in column.chunks if len(chunk)]
     ends = xxh3_128()
     texts = xxh3_128()
@@ -169,7 +165,7 @@ def _texts(column: Any) -> tuple[bytes, bytes]:
         relative = offsets[1:]
         if relative.dtype.itemsize != 8 or base != first:
             relative = relative.astype("<i8") + (base - first)
-        ends.update(np.ascontiguousarray(relative))
+        ends.update(relative.data)
         data = chunk.buffers()[2]
         if data is not None and last > first:
             texts.update(data.slice(first, last - first))

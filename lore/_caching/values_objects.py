@@ -1,23 +1,43 @@
 """
-Objects as keys: an instance is its class and its state; a class is its name, and its code where that is the user's.
+Objects as keys: an instance is its class and its state; a class or function is its name, and its code where that is the
+user's own.
 """
 
 from __future__ import annotations
 
 import copyreg
-import sys
-import sysconfig
 from functools import lru_cache
-from pathlib import Path
+from io import IOBase
 from types import CellType, FunctionType
 from typing import Any
 
-from lore._caching.values import Unkeyable, Walk, items_token, members_token, node, state_token
+from lore._caching.origins import of_module_named
+from lore._caching.values import (
+    Encoder,
+    Unkeyable,
+    Walk,
+    guarded,
+    items_token,
+    leaf,
+    members_token,
+    node,
+    remember,
+    state_token,
+)
 
-__all__ = ["class_token", "function_token", "instance", "is_library", "offered"]
+__all__ = ["class_token", "encoder", "function_token", "instance", "is_own", "offered"]
 
 _PROTOCOL = 4  # the last that hands out no buffers
-_NOT_STATE = frozenset({"_attrs_cached_hash", "__weakref__"})  # depends on the hash seed; on nothing
+_NOT_STATE = frozenset({"_attrs_cached_hash", "__weakref__"})  # the first differs with the hash seed
+_MAKE: Any = copyreg.__newobj__  # type: ignore[attr-defined]
+_EMPTY_CELL = CellType()
+_ASKED = ("__reduce_ex__", "__reduce__", "__getstate__", "__getattribute__")
+_TAGS = {
+    (False, False): b"object",
+    (True, False): b"object with items",
+    (False, True): b"object with pairs",
+    (True, True): b"object with items and pairs",
+}
 
 
 def offered(value: Any, walk: Walk) -> bytes:
@@ -30,38 +50,66 @@ def offered(value: Any, walk: Walk) -> bytes:
     return node(b"offered", walk.class_token(type(value)), walk.token(said))
 
 
+def encoder(cls: type) -> Encoder:
+    """Return the encoder of a class that says itself what its instances are made of."""
+    refusal = ""
+    if cls is object:
+        refusal = "a bare object() is nothing but its identity"
+    elif issubclass(cls, IOBase):
+        refusal = "what is open can change while nobody looks; pass its path or its content"
+    elif hasattr(cls, "__next__"):
+        refusal = "what is used up by being read has no value to compare; pass a list"
+    return _refusing(refusal) if refusal else guarded(instance)
+
+
+def _refusing(reason: str) -> Encoder:
+    def encode(value: Any, walk: Walk) -> bytes:
+        raise Unkeyable(value, reason)
+
+    return encode
+
+
 def instance(value: Any, walk: Walk) -> bytes:
     """Encode any object by its class and by what it would hand to pickle or copy."""
     cls = type(value)
-    if cls is object:
-        raise Unkeyable(value, "a bare object() is nothing but its identity")
-    if hasattr(cls, "__next__"):
-        raise Unkeyable(value, "an iterator is consumed by the call and has no value to compare")
-    reduced = _reduce(value, cls)
+    reduced = _reduced(value, cls)
     if isinstance(reduced, str):
-        return node(b"global", walk.token(getattr(value, "__module__", "") or ""), walk.token(reduced))
+        return leaf("global", getattr(value, "__module__", None) or "", reduced)
     make, args, state, items, pairs = (*reduced, None, None, None)[:5]
     if isinstance(value, (set, frozenset)):
-        return node(b"set object", walk.class_token(cls), members_token(value, walk), _state(value.__dict__, walk))
-    return node(
-        b"object",
-        walk.class_token(cls),
-        walk.token(make),
-        node(b"", *_arguments(args, walk)),
-        _state(state, walk),
-        node(b"", *walk.tokens(items)) if items is not None else b"",
-        items_token(_Pairs(pairs), walk) if pairs is not None else b"",
+        state = getattr(value, "__dict__", None)
+        return node(b"set object", walk.class_token(cls), members_token(value, walk), _state(state, walk))
+    if make is _MAKE and len(args) == 1 and items is None and pairs is None:
+        if _is_its_dict(cls):
+            remember(cls, guarded(_plain_instance))
+        return node(b"instance", walk.class_token(cls), _state(state, walk))
+    parts = [walk.class_token(cls), walk.token(make), _state(state, walk)]
+    parts += walk.tokens(args, "<argument {} of its making>".format)
+    if items is not None:
+        parts.append(node(b"items", *walk.tokens(items)))
+    if pairs is not None:
+        parts.append(items_token(dict(pairs), walk))
+    return node(_TAGS[items is not None, pairs is not None], *parts)
+
+
+def _plain_instance(value: Any, walk: Walk) -> bytes:
+    """Encode an instance of a class that is known to be no more than its `__dict__`."""
+    return node(b"instance", walk.class_token(type(value)), _state(value.__dict__ or None, walk))
+
+
+def _is_its_dict(cls: type) -> bool:
+    """Say whether pickle would take no more of an instance, which it has accepted once, than its `__dict__`."""
+    return (
+        all(getattr(cls, name) is getattr(object, name) for name in _ASKED)
+        and cls.__dictoffset__ != 0
+        and cls not in copyreg.dispatch_table
+        and not copyreg._slotnames(cls)  # type: ignore[attr-defined]
+        and not hasattr(cls, "__getnewargs__")
+        and not hasattr(cls, "__getnewargs_ex__")
     )
 
 
-class _Pairs:
-    """An iterator of pairs that reads like a mapping."""
-
-    def __init__(self, pairs: Any) -> None:
-        self.items = lambda: pairs
-
-
-def _reduce(value: Any, cls: type) -> Any:
+def _reduced(value: Any, cls: type) -> Any:
     """Ask an object what it is made of, as copy and pickle do."""
     reducer = copyreg.dispatch_table.get(cls)
     try:
@@ -72,20 +120,14 @@ def _reduce(value: Any, cls: type) -> Any:
         raise Unkeyable(value, f"it does not say what it is made of ({error})") from error
 
 
-def _arguments(args: Any, walk: Walk) -> list[bytes]:
-    try:
-        return walk.tokens(args)
-    except Unkeyable as error:
-        error.path = error.path.replace("[", "(", 1).replace("]", ")", 1)
-        raise
-
-
 def _state(state: Any, walk: Walk) -> bytes:
-    """Encode a state: a dict of attributes, such a dict with another of slots, or whatever the class has chosen."""
+    """Encode a state: a dict of attributes, such a dict beside another of slots, or whatever the class has chosen."""
+    if state is None:
+        return b""
     if type(state) is dict:
         return state_token(_known(state), walk)
     if type(state) is tuple and len(state) == 2 and all(type(part) is dict or part is None for part in state):
-        return node(b"", *(state_token(_known(part or {}), walk) for part in state))
+        return node(b"slots", *(state_token(_known(part or {}), walk) for part in state))
     return walk.token(state)
 
 
@@ -93,44 +135,26 @@ def _known(state: dict[Any, Any]) -> dict[Any, Any]:
     return state if _NOT_STATE.isdisjoint(state) else {k: v for k, v in state.items() if k not in _NOT_STATE}
 
 
+# --- classes and functions ------------------------------------------------------------------------------------------
+
+
 def class_token(cls: type, walk: Walk) -> bytes:
-    """Encode a class: by name where a package or the standard library brings it, else by its code too."""
-    if is_library(cls.__module__):
-        return node(b"class", _home(cls.__module__).encode(), cls.__qualname__.encode("utf-8", "surrogatepass"))
-    return node(b"class of the user", walk.code(cls))
+    """Encode a class: by name where a package or the standard library brings it, else by its code."""
+    if is_own(cls.__module__):
+        return b"C" + walk.code(cls)
+    return leaf("class", cls.__module__, cls.__qualname__)
 
 
 def function_token(function: FunctionType, walk: Walk) -> bytes:
     """Encode a function: by its code where it is the user's, else by name and what it closes over."""
-    if not is_library(function.__module__ or ""):
+    module = function.__module__ or ""
+    if is_own(module):
         return b"F" + walk.code(function)
-    name = f"{_home(function.__module__)}:{function.__qualname__}"
     held = [cell.cell_contents for cell in function.__closure__ or () if cell != _EMPTY_CELL]
-    return node(b"function", name.encode(), walk.token(held) if held else b"")
-
-
-_EMPTY_CELL = CellType()
-
-
-def _home(module: str) -> str:
-    """Name the package part of a module that may move between versions: `pathlib._local` is `pathlib`."""
-    parts = module.split(".")
-    return ".".join(part for part in parts if not part.startswith("_") or len(parts) == 1)
+    return node(b"function", leaf(module, function.__qualname__), walk.token(held) if held else b"")
 
 
 @lru_cache(maxsize=4096)
-def is_library(module: str) -> bool:
-    """Say whether a module comes from the interpreter, the standard library or an installed package."""
-    if module.partition(".")[0] in sys.stdlib_module_names and module != "__main__":
-        return True
-    found = sys.modules.get(module)
-    path = getattr(found, "__file__", None)
-    if path is None:
-        return False
-    return any(Path(path).is_relative_to(folder) for folder in _library_folders())
-
-
-@lru_cache(maxsize=1)
-def _library_folders() -> tuple[Path, ...]:
-    paths = sysconfig.get_paths()
-    return tuple({Path(paths[name]) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+def is_own(module: str) -> bool:
+    """Say whether a module is the user's own, and not a package's, the standard library's or lore's."""
+    return of_module_named(module).kind == "own"

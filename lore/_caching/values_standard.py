@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import enum
 import types
-from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
-from lore._caching.values import Unkeyable, Walk, buffer_token, guarded, items_token, node
+from lore._caching.values import Encoder, Unkeyable, Walk, buffer_token, guarded, items_token, leaf, node
 from lore._caching.values_objects import class_token
 
 __all__ = ["find"]
-
-Encoder = Callable[[Any, Walk], bytes]
 
 
 def find(cls: type) -> Encoder | None:
@@ -34,18 +32,22 @@ def find(cls: type) -> Encoder | None:
 
 
 def _public(name: str, *read: str) -> Encoder:
-    """Encode by a name of lore's own and the named attributes."""
-    tag = name.encode()
-
-    def encode(value: Any, walk: Walk) -> bytes:
-        return node(tag, *(walk.token(getattr(value, attribute)) for attribute in read))
-
-    return encode
+    """Encode by a name of lore's own and the named attributes, all of them scalars."""
+    get = attrgetter(*read) if len(read) > 1 else lambda value: (getattr(value, read[0]),)
+    return lambda value, walk: leaf(name, *get(value))
 
 
 def _text(name: str) -> Encoder:
-    tag = name.encode()
-    return lambda value, walk: node(tag, walk.token(str(value)))
+    return lambda value, walk: leaf(name, str(value))
+
+
+def _range(value: range, walk: Walk) -> bytes:
+    """Encode a range by the numbers in it, as ranges compare."""
+    return leaf("range", len(value), value.start if value else 0, value.step if len(value) > 1 else 1)
+
+
+def _slice(value: slice, walk: Walk) -> bytes:
+    return node(b"slice", *map(walk.token, (value.start, value.stop, value.step)))
 
 
 def _enum_member(value: enum.Enum, walk: Walk) -> bytes:
@@ -57,15 +59,10 @@ def _enum_value(value: enum.Enum, walk: Walk) -> bytes:
 
 
 def _named_tuple(value: Any, walk: Walk) -> bytes:
-    tokens = []
-    name = ""
-    try:
-        for name, item in zip(value._fields, value):
-            tokens.append(walk.token(item))
-    except Unkeyable as error:
-        raise error.under(f".{name}") from error.__cause__
+    names = value._fields
+    tokens = walk.tokens(value, lambda i: f".{names[i]}")
     extra = getattr(value, "__dict__", None) or {}
-    return node(b"named tuple", walk.class_token(type(value)), walk.token(value._fields), walk.token(extra), *tokens)
+    return node(b"named tuple", walk.class_token(type(value)), walk.token(names), walk.token(extra), *tokens)
 
 
 def _class(value: type, walk: Walk) -> bytes:
@@ -73,17 +70,19 @@ def _class(value: type, walk: Walk) -> bytes:
 
 
 def _module(value: types.ModuleType, walk: Walk) -> bytes:
-    return node(b"module", value.__name__.encode())
+    return leaf("module", value.__name__)
 
 
 def _datetime(value: Any, walk: Walk) -> bytes:
-    parts = (value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond, value.fold)
-    return node(b"datetime", walk.token(parts), walk.token(value.tzinfo))
+    zone = value.tzinfo
+    if zone is None:
+        return leaf("datetime", value.isoformat(), value.fold)
+    return node(b"datetime", leaf(value.replace(tzinfo=None).isoformat(), value.fold), walk.token(zone))
 
 
 def _time(value: Any, walk: Walk) -> bytes:
-    parts = (value.hour, value.minute, value.second, value.microsecond, value.fold)
-    return node(b"time", walk.token(parts), walk.token(value.tzinfo))
+    zone = value.tzinfo
+    return node(b"time", leaf(value.replace(tzinfo=None).isoformat(), value.fold), walk.token(zone))
 
 
 def _timezone(value: Any, walk: Walk) -> bytes:
@@ -123,10 +122,9 @@ def _bound_method(value: types.MethodType, walk: Walk) -> bytes:
 
 def _builtin(value: Any, walk: Walk) -> bytes:
     owner = value.__self__
-    name = value.__qualname__.encode()
     if owner is None or isinstance(owner, types.ModuleType):
-        return node(b"builtin", (value.__module__ or "builtins").encode(), name)
-    return node(b"builtin method", name, walk.token(owner))
+        return leaf("builtin", value.__module__ or "builtins", value.__qualname__)
+    return node(b"builtin method", value.__qualname__.encode(), walk.token(owner))
 
 
 def _descriptor(value: Any, walk: Walk) -> bytes:
@@ -157,16 +155,11 @@ def _code(value: types.CodeType, walk: Walk) -> bytes:
     raise Unkeyable(value, "bytecode differs between versions of Python; pass the function")
 
 
-def _path(kind: str) -> Encoder:
-    tag = kind.encode()
-    return lambda value, walk: node(tag, walk.token(str(value)))
-
-
 _BY_TYPE: dict[type, Encoder] = {
     memoryview: _memoryview,
-    range: lambda value, walk: node(b"range", *map(walk.token, (value.start, value.stop, value.step))),
-    slice: _public("slice", "start", "stop", "step"),
-    type(NotImplemented): lambda value, walk: node(b"NotImplemented"),
+    range: _range,
+    slice: _slice,
+    type(NotImplemented): lambda value, walk: leaf("NotImplemented"),
     types.MethodType: guarded(_bound_method),
     types.BuiltinFunctionType: guarded(_builtin),
     types.MethodDescriptorType: _descriptor,
@@ -192,10 +185,10 @@ _BY_NAME: dict[tuple[str, str], Encoder] = {
     ("datetime", "timedelta"): _public("timedelta", "days", "seconds", "microseconds"),
     ("datetime", "timezone"): _timezone,
     ("zoneinfo", "ZoneInfo"): _zone,
-    ("pathlib", "PosixPath"): _path("posix path"),
-    ("pathlib", "WindowsPath"): _path("windows path"),
-    ("pathlib", "PurePosixPath"): _path("pure posix path"),
-    ("pathlib", "PureWindowsPath"): _path("pure windows path"),
+    ("pathlib", "PosixPath"): _text("posix path"),
+    ("pathlib", "WindowsPath"): _text("windows path"),
+    ("pathlib", "PurePosixPath"): _text("pure posix path"),
+    ("pathlib", "PureWindowsPath"): _text("pure windows path"),
     ("re", "Pattern"): _public("pattern", "pattern", "flags"),
     ("array", "array"): _array,
     ("functools", "partial"): guarded(_partial),

@@ -1,25 +1,23 @@
 """
 pandas' tables as keys: columns in their order, index, names, attributes and every cell.
 
-Frames are read block by block where they lie, without consolidating or copying them; each column has a digest of its own,
-so that how pandas groups columns into blocks does not count.
+Frames are read block by block where they lie, without consolidating or copying them; each column has a digest of its
+own, so that how pandas groups columns into blocks does not count.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from xxhash import xxh3_128, xxh3_128_digest
 
-from lore._caching.values import Walk, guarded, node
+from lore._caching.values import Encoder, Walk, guarded, leaf, node
 from lore._caching.values_arrays import array_token, content_digest, dtype_token, is_opaque
 from lore._caching.values_objects import instance
 
 __all__ = ["find"]
-
-Encoder = Callable[[Any, Walk], bytes]
 
 _PIECE = 1 << 20
 
@@ -77,7 +75,7 @@ def _shell(value: Any, walk: Walk) -> bytes:
 
 
 def _index(value: Any, walk: Walk) -> bytes:
-    """Encode an index by its labels; a range by its bounds, a multi-index by what its rows say and not by its levels."""
+    """Encode an index by its labels: a range by its bounds, a multi-index by what its rows say, not by its levels."""
     names = walk.token(list(value.names))
     kind = walk.class_token(type(value))
     if hasattr(value, "levels"):
@@ -110,10 +108,14 @@ def _block(values: Any, walk: Walk) -> Iterator[bytes]:
         for row in values:
             yield values_token(row, walk)
         return
-    dtype = _dtype(values.dtype, walk)
-    length = walk.token(raw.shape[1])
+    head = _column_head(_dtype(values.dtype, walk), raw.shape[1])
     for content in _row_digests(raw):
-        yield node(b"column", dtype, length, content)
+        yield head + content
+
+
+def _column_head(dtype: bytes, length: int) -> bytes:
+    """Return what the tokens of all columns of one dtype and length begin with; a digest of fixed length follows."""
+    return b"c" + node(b"column", dtype, leaf(length))
 
 
 def _row_digests(raw: Any) -> Iterator[bytes]:
@@ -144,7 +146,7 @@ def values_token(values: Any, walk: Walk) -> bytes:
     if type(raw).__name__ == "ndarray":
         if is_opaque(raw.dtype):
             return node(b"objects", dtype, length, walk.token(raw.tolist()))
-        return node(b"column", dtype, length, content_digest(raw))
+        return _column_head(dtype, len(values)) + content_digest(raw)
     encode = next((_ARRAYS[base.__name__] for base in type(values).__mro__ if base.__name__ in _ARRAYS), None)
     if encode is None:
         return node(b"other", dtype, length, instance(values, walk))
@@ -223,6 +225,6 @@ _SCALARS: dict[str, Encoder] = {
     "Timedelta": _timedelta,
     "Period": _period,
     "Interval": _interval_scalar,
-    "NaTType": lambda value, walk: b"S pandas NaT",
-    "NAType": lambda value, walk: b"S pandas NA",
+    "NaTType": lambda value, walk: leaf("pandas NaT"),
+    "NAType": lambda value, walk: leaf("pandas NA"),
 }
