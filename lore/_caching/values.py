@@ -364,6 +364,7 @@ _HOMES = {
     "pyarrow": "values_arrow",
     "polars": "values_arrow",
     "keras": "values_models",
+    "tensorflow": "values_models",
     "google": "values_messages",
     "sqlalchemy": "values_messages",
 }

@@ -220,7 +220,7 @@ _SPARSE_PARTS = {
 
 
 def _sparse(cls: type) -> Encoder | None:
-    """Encode sparse matrices by what they hold; what scipy notes about them on the way (sorted? canonical?) is left out."""
+    """Encode sparse matrices by what they hold, without what scipy notes about them on the way (sorted? canonical?)."""
     sparse = sys.modules.get("scipy.sparse")
     if sparse is None or not any(base.__name__ in ("spmatrix", "sparray", "_spbase") for base in cls.__mro__):
         return None
