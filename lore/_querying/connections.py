@@ -1,0 +1,420 @@
+"""
+Which database a URL means, and how every query to it is run: watched, retried, timed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import re
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+
+from lore import _home
+from lore._extras import require
+from lore._querying.failures import Transient, hide_password
+from lore._querying.running import Cancelled, Watch, run, run_async
+from lore._querying.tables import Shape
+from lore.errors import DecorationError, QueryError, SourceError, SourceTimeout, StatementError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lore._querying.statements import Statement
+
+__all__ = [
+    "Database",
+    "Plan",
+    "check_url",
+    "engine_of",
+    "fetch",
+    "fetch_async",
+    "label_of",
+    "qualified",
+    "quoted",
+    "resolve",
+    "stream",
+    "stream_async",
+    "tag_of",
+    "write",
+]
+
+T = TypeVar("T")
+
+_PAUSE_S = 0.05
+
+
+class Plan(NamedTuple):
+    """
+    How a statement is run.
+
+    Attributes:
+        owner: the function or call, as `module.qualname`.
+        tag: the comment that marks its statements at the server.
+        timeout_s: seconds until it is cancelled.
+        retries: how often it is tried again after a transient failure.
+        dtypes: "pandas" or "arrow".
+        decimal: "float" or "exact".
+        on_progress: called with the rows and bytes that have arrived so far.
+        tick: called while somebody waits.
+    """
+
+    owner: str
+    tag: str = ""
+    timeout_s: float | None = None
+    retries: int = 2
+    dtypes: str = "pandas"
+    decimal: str = "float"
+    on_progress: Callable[[int, int], None] | None = None
+    tick: Callable[[], None] | None = None
+
+    def shape(self, stable: bool = False) -> Shape:
+        """Return how the frame is wanted; `stable` for the portions of a stream."""
+        return Shape(self.dtypes, self.decimal, stable)
+
+    def report(self, rows: int, nbytes: int) -> None:
+        """Tell how much has arrived so far."""
+        if self.on_progress is not None:
+            self.on_progress(rows, nbytes)
+
+
+class Database(Protocol):
+    """One database: runs bound statements, writes frames."""
+
+    label: str
+    backslashes: bool
+    dialect: Any
+
+    def read(self, statement: Statement, plan: Plan, watch: Watch) -> pd.DataFrame:
+        """Run a statement and return its rows."""
+        ...
+
+    def stream(
+        self, statement: Statement, plan: Plan, watch: Watch, rows: int
+    ) -> contextlib.AbstractContextManager[Iterator[pd.DataFrame]]:
+        """Run a statement and give its rows in frames of `rows`; leaving the context ends the query."""
+        ...
+
+    def write(self, frame: pd.DataFrame, table: str, if_exists: str, watch: Watch) -> int:
+        """Write a frame in one transaction; return the number of rows."""
+        ...
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# which database
+
+
+_databases: dict[str, Database] = {}
+_databases_lock = threading.Lock()
+_ENVIRONMENT = re.compile(r"\$(?:(\w+)|\{(\w+)\})\Z")
+
+
+def resolve(url: Any) -> Database:
+    """
+    Find the database that a URL means, read the environment where it says so, and connect to nothing yet.
+
+    Args:
+        url: an SQLAlchemy URL, `"$NAME"` for an environment variable, an engine (also an async one, a connection or a
+            session), or None: `LORE_DATABASE_URL`, then `DATABASE_URL`, then a DuckDB file in lore's home.
+
+    Raises:
+        SourceError: the variable is not set, or the URL makes no sense.
+    """
+    if url is None:
+        url = os.environ.get("LORE_DATABASE_URL") or os.environ.get("DATABASE_URL")
+        if not url:
+            return _known(f"default:{_home.home()}", _embedded_default)
+    if not isinstance(url, str):
+        return _of_object(url)
+    named = _ENVIRONMENT.match(url)
+    if named:
+        name = named.group(1) or named.group(2)
+        url = os.environ.get(name)
+        if not url:
+            raise SourceError(f"The environment variable {name} is not set; it should hold the database's URL.")
+    key = f"{url}\0{os.getcwd()}" if "///" in url else url
+    return _known(key, lambda: _of_url(url))
+
+
+def label_of(url: Any) -> str:
+    """Say which database a URL means, without its password and without asking the environment."""
+    if url is None:
+        return "default"
+    if isinstance(url, str):
+        return hide_password(url)
+    return hide_password(str(getattr(engine_of(url), "url", type(url).__name__)))
+
+
+def tag_of(owner: str) -> str:
+    """Write the comment that marks a function's statements at the server; it is the same for every call."""
+    name = re.sub(r"[^\w.<>]", "_", owner)
+    return f"/* lore:{name} */"
+
+
+def check_url(url: Any) -> None:
+    """Refuse at decoration what can never be a database."""
+    if not (url is None or isinstance(url, str) or engine_of(url) is not None or hasattr(url, "render_as_string")):
+        raise DecorationError(
+            f"lore.sql_source takes a URL, $NAME or an SQLAlchemy engine, and was given a {type(url).__name__}. "
+            f'Right: @lore.sql_source("$WAREHOUSE_URL")'
+        )
+    if isinstance(url, str) and not (_ENVIRONMENT.match(url) or "://" in url):
+        raise DecorationError(
+            f"{hide_password(url)!r} is no database URL: write dialect://..., such as postgresql://user@host/name or "
+            f"duckdb:///file.duckdb, or $NAME for an environment variable."
+        )
+
+
+def _known(key: str, make: Callable[[], Database]) -> Database:
+    found = _databases.get(key)
+    if found is None:
+        made = make()
+        with _databases_lock:
+            found = _databases.setdefault(key, made)
+    return found
+
+
+def _embedded_default() -> Database:
+    from lore._querying.embedded import DuckDB
+
+    path = str(_home.home() / "lore.duckdb")
+    return DuckDB(path, f"duckdb:///{path}", optional=True)
+
+
+def _of_url(url: str) -> Database:
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        raise SourceError(
+            f"{hide_password(url)!r} is no database URL: write dialect://..., such as postgresql://user@host/name, "
+            f"sqlite:///file.db or duckdb:///file.duckdb, or $NAME for an environment variable."
+        )
+    dialect, _, driver = scheme.partition("+")
+    if dialect == "duckdb":
+        from lore._querying.embedded import DuckDB
+
+        path = _path(rest)
+        return DuckDB(path, hide_password(url))
+    if dialect == "sqlite" and driver in {"", "pysqlite"} and "?" not in rest:
+        return _sqlite(url, _path(rest))
+    return _of_engine(_make_engine(url), hide_password(url))
+
+
+def _path(rest: str) -> str | None:
+    """Read the file's path in what follows `dialect://`; None for memory."""
+    path = rest.removeprefix("/").partition("?")[0]
+    return None if path in {"", ":memory:"} else os.path.abspath(os.path.expanduser(path))
+
+
+def _sqlite(url: str, path: str | None) -> Database:
+    from lore._querying.sqlite import SQLite
+
+    return SQLite(path, url) if path else SQLite(None, url, _in_memory())
+
+
+def _in_memory() -> Callable[[], contextlib.AbstractContextManager[Any]]:
+    """Keep one SQLite database in memory, for one user at a time."""
+    import sqlite3
+
+    connection = sqlite3.connect(":memory:", check_same_thread=False)
+    turn_lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def checkout() -> Iterator[sqlite3.Connection]:
+        with turn_lock:
+            yield connection
+
+    return checkout
+
+
+def _make_engine(url: str) -> Any:
+    sqlalchemy = require("sqlalchemy", extra="sql")
+    url = re.sub(r"\Apostgres(ql)?://", "postgresql+psycopg2://", url)
+    problem = None
+    try:
+        engine = sqlalchemy.createengine_of(url)
+    except sqlalchemy.exc.ArgumentError as error:  # its subclass for dialects that are not installed names them
+        problem = hide_password(str(error))
+    except ImportError as error:
+        problem = f"its driver is not installed ({error.name})"
+    if problem:
+        raise SourceError(f"The URL {hide_password(url)} cannot be used: {problem}")
+    os.register_at_fork(after_in_child=lambda: engine.dispose(close=False))
+    return engine
+
+
+_engines: dict[int, tuple[Any, Database]] = {}
+
+
+def _of_object(url: Any) -> Database:
+    engine = engine_of(url)
+    if engine is None:
+        if hasattr(url, "render_as_string"):
+            return resolve(url.render_as_string(hide_password=False))
+        raise SourceError(
+            f"A database is given as a URL, as $NAME, or as an SQLAlchemy engine, not as {type(url).__name__}."
+        )
+    kept = _engines.get(id(engine))
+    if kept is None or kept[0] is not engine:
+        kept = _engines[id(engine)] = (engine, _of_engine(engine, hide_password(str(engine.url))))
+    return kept[1]
+
+
+def engine_of(url: Any) -> Any:
+    """Find the engine in an engine, an async engine, a connection or a session; None in anything else."""
+    for attribute in ("sync_engine", "bind", "engine"):
+        inner = getattr(url, attribute, None)
+        if inner is not None:
+            url = inner
+    return url if hasattr(url, "raw_connection") and hasattr(url, "dialect") else None
+
+
+def _of_engine(engine: Any, label: str) -> Database:
+    from lore._querying import servers
+
+    if engine.dialect.name == "sqlite" and engine.dialect.driver == "pysqlite":
+        from lore._querying.sqlite import SQLite
+
+        return SQLite(None, label, lambda: servers.raw(engine, label))
+    if engine.dialect.name == "postgresql" and engine.dialect.driver == "psycopg2":
+        return servers.Postgres(engine, label)
+    return servers.Alchemy(engine, label)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# names
+
+
+def qualified(table: str) -> tuple[str | None, str]:
+    """
+    Split `schema.table`; a name in double quotes may hold dots.
+
+    >>> qualified('sales.orders')
+    ('sales', 'orders')
+    >>> qualified('"odd.name"')
+    (None, 'odd.name')
+    """
+    parts = re.findall(r'"((?:[^"]|"")*)"|([^."]+)', table)
+    names = [(quoted_name.replace('""', '"') or bare) for quoted_name, bare in parts]
+    if not 1 <= len(names) <= 2 or not all(names):
+        raise StatementError(f"{table!r} is no table name: write name or schema.name.")
+    return (names[0], names[1]) if len(names) == 2 else (None, names[0])
+
+
+def quoted(schema: str | None, name: str) -> str:
+    """Write a name so that any character in it is allowed."""
+    escaped = '"' + name.replace('"', '""') + '"'
+    return escaped if schema is None else f"{quoted(None, schema)}.{escaped}"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# running
+
+
+def fetch(database: Database, statement: Statement, plan: Plan) -> pd.DataFrame:
+    """Run a statement and return its rows; Ctrl-C and the timeout stop it at the server."""
+    watch = Watch(plan.timeout_s, plan.tick)
+    with _explained(watch, plan):
+        return run(lambda: _persist(lambda: database.read(statement, plan, watch), plan, watch), watch)
+    raise AssertionError
+
+
+async def fetch_async(database: Database, statement: Statement, plan: Plan) -> pd.DataFrame:
+    """Run a statement in a worker and await its rows; cancelling the task stops it at the server."""
+    watch = Watch(plan.timeout_s)
+    with _explained(watch, plan):
+        return await run_async(lambda: _persist(lambda: database.read(statement, plan, watch), plan, watch), watch)
+    raise AssertionError
+
+
+def stream(database: Database, statement: Statement, plan: Plan, rows: int) -> Iterator[pd.DataFrame]:
+    """Yield the rows in frames of `rows`; a stream that is dropped ends its query and its transaction."""
+    source = _Stream(database, statement, plan, rows)
+    try:
+        while (frame := run(source.next, source.watch_next())) is not None:
+            yield frame
+    finally:
+        source.close()
+
+
+async def stream_async(database: Database, statement: Statement, plan: Plan, rows: int) -> AsyncIterator[pd.DataFrame]:
+    """Yield the rows in frames of `rows` without holding up the loop."""
+    source = _Stream(database, statement, plan, rows)
+    try:
+        while (frame := await run_async(source.next, source.watch_next())) is not None:
+            yield frame
+    finally:
+        await asyncio.to_thread(source.close)
+
+
+def write(database: Database, frame: pd.DataFrame, table: str, if_exists: str) -> int:
+    """Write a frame; Ctrl-C stops it and leaves the table as it was."""
+    watch = Watch()
+    once = Plan(f"write_sql to {table}", retries=0)
+    return run(lambda: _persist(lambda: database.write(frame, table, if_exists, watch), once, watch), watch)
+
+
+class _Stream:
+    """A stream under way: opened by its first `next`, which may be tried again."""
+
+    def __init__(self, database: Database, statement: Statement, plan: Plan, rows: int) -> None:
+        self._database = database
+        self._statement = statement
+        self._plan = plan
+        self._rows = rows
+        self._watch = Watch(plan.timeout_s, plan.tick)
+        self._open = contextlib.ExitStack()
+        self._frames: Iterator[pd.DataFrame] | None = None
+
+    def watch_next(self) -> Watch:
+        return self._watch
+
+    def next(self) -> pd.DataFrame | None:
+        with _explained(self._watch, self._plan):
+            if self._frames is None:
+                return _persist(self._first, self._plan, self._watch)
+            frames = self._frames
+            return _persist(lambda: next(frames, None), self._plan._replace(retries=0), self._watch)
+        raise AssertionError
+
+    def _first(self) -> pd.DataFrame | None:
+        hold = contextlib.ExitStack()
+        with hold:
+            frames = hold.enter_context(self._database.stream(self._statement, self._plan, self._watch, self._rows))
+            first = next(frames, None)
+            self._open = hold.pop_all()
+        self._frames = frames
+        return first
+
+    def close(self) -> None:
+        self._open.close()
+
+
+def _persist(work: Callable[[], T], plan: Plan, watch: Watch) -> T:
+    """Try again what failed in a way that may pass, after a pause that grows."""
+    attempt = 0
+    while True:
+        try:
+            return work()
+        except Transient as failure:
+            error = failure.error
+        if attempt >= plan.retries:
+            raise error
+        watch.pause(_PAUSE_S * 2**attempt * (0.5 + random.random()))
+        attempt += 1
+
+
+@contextlib.contextmanager
+def _explained(watch: Watch, plan: Plan) -> Iterator[None]:
+    """Turn what a stopped query raises into a `SourceTimeout` where it was the time that stopped it."""
+    try:
+        yield
+        return
+    except (QueryError, Cancelled):
+        if not watch.timed_out:
+            raise
+    raise SourceTimeout(
+        f"{plan.owner}: the query took longer than timeout_s={plan.timeout_s:g} and was cancelled."
+    ) from None

@@ -1,0 +1,755 @@
+"""
+DuckDB: the database that needs no server.
+
+DuckDB lets one process write to a file or many read it. So a file is opened read-only for queries and let go soon after
+the last of them, and opened for writing only while `write_sql` writes. A writer announces itself in a file beside the
+database; readers that see it finish what they do and make way, streams by moving what is left of them to a temporary
+file.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import fcntl
+import glob
+import os
+import re
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from lore import _inputs
+from lore._extras import require
+from lore._querying import frames, tables
+from lore._querying.connections import Plan, qualified, quoted
+from lore._querying.failures import query_error
+from lore._querying.running import Watch
+from lore._querying.statements import Statement, render, to_json
+from lore.errors import LoreError, QueryError, StatementError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["DuckDB"]
+
+_PATIENCE_S = 30.0
+_LINGER_S = 0.5
+_INCOMING = "lore_incoming_frame"
+_SETTINGS = "SET TimeZone = 'UTC'; SET python_enable_replacements = false"
+
+
+class DuckDB:
+    """
+    A DuckDB file, or a database in this process's memory.
+
+    Args:
+        path: the file; None for memory.
+        url: what the user calls it, for messages.
+        optional: whether queries also run while the file does not exist yet: on files, or to be told what is missing.
+    """
+
+    backslashes = False
+    dialect = None
+
+    def __init__(self, path: str | None, url: str, *, optional: bool = False) -> None:
+        self.label = url
+        self.path = path
+        self.optional = optional
+        self._file = _file(path) if path else None
+
+    def read(self, statement: Statement, plan: Plan, watch: Watch) -> pd.DataFrame:
+        """Run a statement and return its rows."""
+        with self._failures(statement), self._reading(watch) as cursor:
+            relation = self._start(cursor, statement, plan, watch)
+            if relation is None:
+                return tables.Collector([], plan.shape()).frame()
+            columns = _columns(relation)
+            table = relation.to_arrow_table()
+        return _frame(table, columns, plan.shape())
+
+    @contextlib.contextmanager
+    def stream(self, statement: Statement, plan: Plan, watch: Watch, rows: int) -> Iterator[Iterator[pd.DataFrame]]:
+        """Run a statement and give its rows in frames of `rows`; leaving the context ends the query."""
+        hold = contextlib.ExitStack()
+        with hold:
+            with self._failures(statement):
+                cursor = hold.enter_context(self._reading(watch))
+                relation = self._start(cursor, statement, plan, watch)
+                if relation is None:
+                    yield iter(())
+                    return
+                columns = _columns(relation)
+                reader = relation.to_arrow_reader(min(rows, 1_000_000))
+            batches = _Batches(reader, hold.pop_all())
+            if self._file is not None:
+                self._file.streams.add(batches)
+            try:
+                yield self._frames(batches, columns, statement, plan, rows)
+            finally:
+                batches.close()
+
+    def _frames(
+        self, batches: _Batches, columns: list[tables.Column], statement: Statement, plan: Plan, rows: int
+    ) -> Iterator[pd.DataFrame]:
+        shape, nothing = plan.shape(stable=True), True
+        with self._failures(statement):
+            for table in _in_portions(batches, rows):
+                nothing = False
+                yield _frame(table, columns, shape)
+            if nothing:
+                yield _frame(batches.schema.empty_table(), columns, shape)
+
+    def write(self, frame: pd.DataFrame, table: str, if_exists: str, watch: Watch) -> int:
+        """Write a frame in one transaction; return the number of rows."""
+        columns = frames.outgoing(frame)
+        owner = f"write_sql to {table}"
+        with _translated(owner, self.label, ()), self._writing(watch) as connection:
+            watch.attach(connection.interrupt)
+            connection.execute(_SETTINGS)
+            connection.execute("BEGIN TRANSACTION")
+            try:
+                _write(connection, columns, table, if_exists)
+                connection.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(Exception):
+                    connection.execute("ROLLBACK")
+                raise
+            finally:
+                watch.attach(None)
+                with contextlib.suppress(Exception):
+                    connection.unregister(_INCOMING)
+        return len(frame)
+
+    # -----------------------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _reading(self, watch: Watch) -> Iterator[Any]:
+        """Hold a cursor that reads only."""
+        file = self._file
+        if file is None or not os.path.exists(file.path):
+            if file is not None and not self.optional:
+                raise QueryError(f"The database file does not exist: {file.path} [{self.label}]")
+            root = _memory(self.path or "")
+            with _read_only(_prepared(root.cursor()), True) as cursor:
+                yield cursor
+            return
+        with file.reading(watch) as (cursor, shared), _read_only(cursor, shared):
+            yield cursor
+
+    @contextlib.contextmanager
+    def _writing(self, watch: Watch) -> Iterator[Any]:
+        if self._file is None:
+            connection = _memory("").cursor()
+            try:
+                yield connection
+            finally:
+                connection.close()
+        else:
+            with self._file.writing(watch) as connection:
+                yield connection
+
+    def _start(self, cursor: Any, statement: Statement, plan: Plan, watch: Watch) -> Any:
+        """Begin a statement; nothing has run yet when this returns, except what cannot wait."""
+        text, values = render(statement, placeholder="${}".format, adapt=_adapt, tag=plan.tag)
+        _refuse_writing(text, statement.owner)
+        if _inputs.active():
+            _note_files(statement.statement)
+        watch.attach(cursor.interrupt)
+        return cursor.sql(text, params=values or None)
+
+    @contextlib.contextmanager
+    def _failures(self, statement: Statement) -> Iterator[None]:
+        with _translated(statement.owner, self.label, statement.values.values()):
+            yield
+
+
+def _adapt(value: Any) -> Any:
+    if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict) for item in value)):
+        return to_json(value)
+    return value
+
+
+_READERS = frozenset({"SELECT", "EXPLAIN", "MULTI", "PRAGMA", "CALL", "RELATION"})
+
+
+def _refuse_writing(text: str, owner: str) -> None:
+    """Refuse what writes outside of the database, which a read-only connection does not stop: COPY TO, ATTACH, SET."""
+    duckdb = require("duckdb", extra="sql")
+    try:
+        kinds = [statement.type.name for statement in duckdb.extract_statements(text)]
+    except duckdb.Error:
+        return  # running it gives the better message
+    for kind in kinds:
+        if kind not in _READERS:
+            raise QueryError(f"{owner}: a source only reads, and this is a statement of kind {kind}.")
+
+
+@contextlib.contextmanager
+def _translated(owner: str, label: str, values: Any) -> Iterator[None]:
+    duckdb = require("duckdb", extra="sql")
+    try:
+        yield
+        return
+    except duckdb.Error as error:
+        message = _message(str(error))
+        catalog = isinstance(error, duckdb.CatalogException | duckdb.BinderException)
+    except RuntimeError as error:
+        if isinstance(error, LoreError):
+            raise
+        message, catalog = str(error), False
+    raise query_error(message, owner, label, () if catalog else values)
+
+
+def _message(text: str) -> str:
+    """Leave the statement out that DuckDB repeats below its message."""
+    return re.sub(r"\s+", " ", text.partition("\n\nLINE ")[0]).strip()
+
+
+@contextlib.contextmanager
+def _read_only(cursor: Any, shared: bool) -> Iterator[Any]:
+    """Keep a cursor of a database that this process may also write to from writing."""
+    if not shared:
+        yield cursor
+        return
+    cursor.execute("BEGIN TRANSACTION READ ONLY")
+    try:
+        yield cursor
+    finally:
+        with contextlib.suppress(Exception):
+            cursor.execute("ROLLBACK")
+
+
+def _prepared(cursor: Any) -> Any:
+    cursor.execute(_SETTINGS)
+    return cursor
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# types
+
+
+_KINDS = {
+    "BOOLEAN": "boolean",
+    "TINYINT": "integer",
+    "SMALLINT": "integer",
+    "INTEGER": "integer",
+    "BIGINT": "integer",
+    "UTINYINT": "integer",
+    "USMALLINT": "integer",
+    "UINTEGER": "integer",
+    "UBIGINT": "integer",
+    "HUGEINT": "huge",
+    "UHUGEINT": "huge",
+    "FLOAT": "real",
+    "DOUBLE": "float",
+    "VARCHAR": "text",
+    "BLOB": "bytes",
+    "DATE": "date",
+    "TIMESTAMP": "timestamp",
+    "TIMESTAMP_S": "timestamp",
+    "TIMESTAMP_MS": "timestamp",
+    "TIMESTAMP_NS": "timestamp_ns",
+    "TIMESTAMP WITH TIME ZONE": "timestamptz",
+    "TIME": "time",
+    "INTERVAL": "interval",
+    "UUID": "uuid",
+    "JSON": "json",
+}
+_FAMILIES = {"DECIMAL(": "decimal", "ENUM(": "text"}
+# What Arrow has no faithful type for comes as text.
+_AS_TEXT = frozenset({"BIT", "BIGNUM", "TIME WITH TIME ZONE", "TIME_NS"})
+
+
+def _kind(sql_type: str) -> str:
+    if sql_type in _KINDS:
+        return _KINDS[sql_type]
+    return next((kind for family, kind in _FAMILIES.items() if sql_type.startswith(family)), "object")
+
+
+def _columns(relation: Any) -> list[tables.Column]:
+    return [tables.Column(name, _kind(str(of))) for name, of in zip(relation.columns, relation.types)]
+
+
+def _frame(table: Any, columns: list[tables.Column], shape: tables.Shape) -> pd.DataFrame:
+    for position, column in enumerate(columns):
+        if column.kind in {"date", "timestamp", "timestamptz", "timestamp_ns"}:
+            _refuse_infinity(table.column(position), column.name)
+    return tables.from_arrow(table, columns, shape)
+
+
+def _refuse_infinity(column: Any, name: str) -> None:
+    import pyarrow
+    import pyarrow.compute as compute
+
+    wide = pyarrow.types.is_date32(column.type)
+    numbers = column.cast(pyarrow.int32() if wide else pyarrow.int64())
+    ends = compute.min_max(numbers).as_py()
+    limit = 2**31 - 1 if wide else 2**63 - 1
+    if ends["max"] is not None and (ends["max"] == limit or ends["min"] <= -limit):
+        raise QueryError(f"Column {name!r} holds infinity, which a DataFrame has no date for; cast it to text.")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# files that a statement reads in place
+
+
+_LITERAL = re.compile(r"'((?:[^']|'')+\.(?:parquet|csv|tsv|txt|json|jsonl|ndjson|db|arrow)(?:\.\w+)?)'", re.IGNORECASE)
+
+
+def _note_files(text: str) -> None:
+    """Note the local files whose paths stand in a statement as inputs of the cached function around."""
+    for path in _LITERAL.findall(text):
+        for found in sorted(glob.glob(path.replace("''", "'"))):
+            _inputs.note(_inputs.of_path(found))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# writing
+
+
+_TYPES = {
+    "boolean": "BOOLEAN",
+    "integer": "BIGINT",
+    "unsigned": "UBIGINT",
+    "real": "FLOAT",
+    "float": "DOUBLE",
+    "text": "VARCHAR",
+    "null": "VARCHAR",
+    "bytes": "BLOB",
+    "date": "DATE",
+    "timestamp": "TIMESTAMP",
+    "timestamp_ns": "TIMESTAMP_NS",
+    "timestamptz": "TIMESTAMPTZ",
+    "time": "TIME",
+    "interval": "INTERVAL",
+    "uuid": "UUID",
+    "json": "JSON",
+}
+
+
+def _write(connection: Any, columns: list[frames.Outgoing], table: str, if_exists: str) -> None:
+    import pyarrow
+
+    schema, name = qualified(table)
+    target = quoted(schema, name)
+    present = _present(connection, schema, name)
+    if present is not None and if_exists == "fail":
+        raise StatementError(
+            f"Table {table} exists. Say what to do with it: if_exists='append' or if_exists='replace'."
+        )
+    if present is not None and if_exists == "append":
+        columns = frames.check_fit(columns, {key: _kind_of_column(of) for key, of in present.items()}, table)
+    arrays = [_writable(column) for column in columns]
+    names = [column.name for column in columns]
+    connection.register(_INCOMING, pyarrow.table(arrays, names=[f"c{n}" for n in range(len(arrays))]))
+    if present is None or if_exists == "replace":
+        _create(connection, columns, arrays, schema, target, present)
+    into = ", ".join(quoted(None, column) for column in names)
+    chosen = ", ".join(_cast(column, array, n) for n, (column, array) in enumerate(zip(columns, arrays)))
+    if columns:
+        connection.execute(f"INSERT INTO {target} ({into}) SELECT {chosen} FROM {_INCOMING}")
+
+
+def _create(
+    connection: Any,
+    columns: list[frames.Outgoing],
+    arrays: list[Any],
+    schema: str | None,
+    target: str,
+    present: dict[str, str] | None,
+) -> None:
+    """Make the table anew; one that already has these columns is emptied instead and keeps its indexes."""
+    wanted = {column.name: _type(column, array) for column, array in zip(columns, arrays)}
+    if not wanted:
+        raise StatementError("A frame without columns makes no table.")
+    if (
+        present is not None
+        and {name: of.replace("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ") for name, of in present.items()} == wanted
+    ):
+        connection.execute(f"DELETE FROM {target}")
+        return
+    if schema is not None:
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(None, schema)}")
+    if present is not None:
+        connection.execute(f"DROP TABLE {target}")
+    inside = ", ".join(f"{quoted(None, name)} {of}" for name, of in wanted.items())
+    connection.execute(f"CREATE TABLE {target} ({inside})")
+
+
+def _present(connection: Any, schema: str | None, name: str) -> dict[str, str] | None:
+    rows = connection.execute(
+        "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = $1 AND schema_name = coalesce($2, "
+        "current_schema()) AND database_name = current_database() ORDER BY column_index",
+        [name, schema],
+    ).fetchall()
+    return dict(rows) or None
+
+
+def _kind_of_column(sql_type: str) -> str | None:
+    if sql_type.startswith("ENUM("):
+        return "enum"
+    if sql_type.endswith("]"):
+        return "list"
+    return _kind(sql_type)
+
+
+def _type(column: frames.Outgoing, array: Any) -> str:
+    if column.kind == "decimal":
+        of = array.type
+        if not hasattr(of, "scale"):
+            raise StatementError(f"Column {column.name!r} holds decimals beyond 38 digits or NaN, which DuckDB lacks.")
+        return f"DECIMAL({max(of.precision, of.scale)},{max(0, of.scale)})"
+    if column.kind == "list":
+        inner, _ = frames.kind_of_type(array.type.value_type)
+        return f"{_TYPES[inner]}[]" if inner in _TYPES else "DOUBLE[]"
+    return _TYPES[column.kind]
+
+
+def _writable(column: frames.Outgoing) -> Any:
+    import pyarrow
+
+    array = column.array
+    return array.cast(pyarrow.string()) if column.kind == "null" else array
+
+
+def _cast(column: frames.Outgoing, array: Any, position: int) -> str:
+    if column.kind in {"uuid", "json", "decimal", "list"}:
+        return f"CAST(c{position} AS {_type(column, array)})"
+    return f"c{position}"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# streams
+
+
+class _Batches:
+    """
+    The Arrow batches of a stream, read from the query or, once it had to make way for a writer, from a file.
+
+    Threads: one reader; any thread may `spool` or `close`.
+    """
+
+    def __init__(self, reader: Any, hold: contextlib.ExitStack) -> None:
+        self.schema = reader.schema
+        self._source: Any = reader
+        self._hold = hold
+        self._reading_lock = threading.RLock()
+
+    def __iter__(self) -> Iterator[Any]:
+        while True:
+            with self._reading_lock:
+                try:
+                    batch = self._source.read_next_batch() if self._source is not None else None
+                except StopIteration:
+                    batch = None
+            if batch is None:
+                return
+            yield batch
+
+    def spool(self) -> None:
+        """Move what is left to a temporary file and let the database go."""
+        import pyarrow
+
+        with self._reading_lock:
+            if self._source is None or isinstance(self._source, _Spooled):
+                return
+            rest = tempfile.TemporaryFile(prefix="lore-stream-")  # noqa: SIM115
+            with pyarrow.ipc.new_stream(rest, self.schema) as writer:
+                for batch in self._source:
+                    writer.write_batch(batch)
+            rest.seek(0)
+            self._source = _Spooled(rest, pyarrow.ipc.open_stream(rest))
+            self._hold.close()
+
+    def close(self) -> None:
+        """End the query."""
+        with self._reading_lock:
+            self._source = None
+            self._hold.close()
+
+
+class _Spooled:
+    """What was left of a stream, in a file without a name."""
+
+    def __init__(self, file: Any, reader: Any) -> None:
+        self._file = file
+        self._reader = reader
+
+    def read_next_batch(self) -> Any:
+        return self._reader.read_next_batch()
+
+
+def _in_portions(batches: _Batches, rows: int) -> Iterator[Any]:
+    """Give tables of exactly `rows` rows, the last one with what is left."""
+    import pyarrow
+
+    held: list[Any] = []
+    count = 0
+    for batch in batches:
+        held.append(batch)
+        count += batch.num_rows
+        while count >= rows:
+            table = pyarrow.Table.from_batches(held, batches.schema)
+            yield table.slice(0, rows)
+            rest = table.slice(rows)
+            held, count = rest.to_batches(), rest.num_rows
+            del table, rest
+    if count:
+        yield pyarrow.Table.from_batches(held, batches.schema)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# files and who has them open
+
+
+_files: dict[str, _File] = {}
+_memories: dict[str, Any] = {}
+_files_lock = threading.Lock()
+
+
+def _file(path: str) -> _File:
+    path = os.path.realpath(path)
+    with _files_lock:
+        return _files.setdefault(path, _File(path)) if path not in _files else _files[path]
+
+
+def _memory(name: str) -> Any:
+    """Return the database in memory that stands for one that is not there; the nameless one may be written to."""
+    with _files_lock:
+        if name not in _memories:
+            _memories[name] = require("duckdb", extra="sql").connect(":memory:")
+        return _memories[name]
+
+
+class _File:
+    """
+    A database file and this process's connections to it.
+
+    Threads: any number read at once; a writer is alone.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.streams: weakref.WeakSet[_Batches] = weakref.WeakSet()
+        self._changed = threading.Condition()
+        self._root: Any = None
+        self._shared = False
+        self._readers = 0
+        self._writers = 0
+        self._idle: collections.deque[Any] = collections.deque()
+        self._idle_since = 0.0
+
+    @contextlib.contextmanager
+    def reading(self, watch: Watch) -> Iterator[tuple[Any, bool]]:
+        """Hold a cursor for reading; tells also whether its connection could write."""
+        cursor, shared = self._acquire(watch)
+        try:
+            yield cursor, shared
+        finally:
+            watch.attach(None)
+            with self._changed:
+                self._readers -= 1
+                self._idle.append(cursor)
+                self._idle_since = time.monotonic()
+                self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def writing(self, watch: Watch) -> Iterator[Any]:
+        """Hold a connection for writing, alone among all processes."""
+        with self._changed:
+            self._writers += 1
+        try:
+            self._drain(watch)
+            os.makedirs(os.path.dirname(self.path), exist_ok=True)
+            with _announced(self.path, watch):
+                connection = self._open(watch, read_only=False)
+                try:
+                    yield connection
+                finally:
+                    connection.close()
+        finally:
+            with self._changed:
+                self._writers -= 1
+                self._readers -= 1
+                self._changed.notify_all()
+
+    def close_if_idle(self, linger_s: float = 0.0) -> bool:
+        """Let the file go where nobody reads it; tell whether it is closed now."""
+        with self._changed:
+            over = time.monotonic() - self._idle_since >= linger_s or _is_announced(self.path)
+            if self._root is not None and self._readers == 0 and over:
+                self._close()
+            return self._root is None
+
+    def forget(self) -> None:
+        """Start anew in a forked child: what is open belongs to the parent, whose threads are not here."""
+        _graveyard.append((self._root, self._idle))
+        streams = weakref.WeakSet[_Batches]()
+        self.__init__(self.path)  # type: ignore[misc]
+        self.streams = streams
+
+    def _acquire(self, watch: Watch) -> tuple[Any, bool]:
+        patience = _Patience(self.path, watch)
+        while True:
+            announced = _is_announced(self.path)
+            with self._changed:
+                if not announced and self._writers == 0:
+                    if self._root is None:
+                        self._root = self._open(watch, read_only=True)
+                        _keep_house()
+                    cursor = self._idle.pop() if self._idle else _prepared(self._root.cursor())
+                    self._readers += 1
+                    return cursor, self._shared
+                if self._readers == 0 and self._writers == 0:
+                    self._close()
+            self._spool_streams()
+            patience.wait()
+
+    def _drain(self, watch: Watch) -> None:
+        """Wait until this process reads no more, close, and count as a reader, so that no second writer enters."""
+        patience = _Patience(self.path, watch)
+        while True:
+            self._spool_streams()
+            with self._changed:
+                if self._readers == 0:
+                    self._close()
+                    self._readers += 1
+                    return
+            patience.wait()
+
+    def _spool_streams(self) -> None:
+        for stream in list(self.streams):
+            stream.spool()
+
+    def _close(self) -> None:
+        for cursor in self._idle:
+            cursor.close()
+        self._idle.clear()
+        if self._root is not None:
+            self._root.close()
+            self._root = None
+
+    def _open(self, watch: Watch, *, read_only: bool) -> Any:
+        """Open the file, waiting for other processes to let it go."""
+        duckdb = require("duckdb", extra="sql")
+        patience = _Patience(self.path, watch)
+        self._shared = False
+        while True:
+            try:
+                return duckdb.connect(self.path, read_only=read_only)
+            except duckdb.ConnectionException as error:
+                if not read_only or "different configuration" not in str(error):
+                    raise
+                self._shared = True
+            except duckdb.IOException as error:
+                if "lock" not in str(error):
+                    raise
+                patience.holder = _holder(str(error))
+            if self._shared:  # somebody in this process has it open for writing: join there
+                return duckdb.connect(self.path)
+            patience.wait()
+
+
+class _Patience:
+    """Waits for other users of a file, up to the query's time or half a minute."""
+
+    def __init__(self, path: str, watch: Watch) -> None:
+        self.path = path
+        self.holder: str | None = None
+        self._watch = watch
+        self._until = time.monotonic() + _PATIENCE_S
+        self._step = 0.002
+
+    def wait(self) -> None:
+        if time.monotonic() > self._until:
+            who = self.holder or "another query or writer"
+            raise QueryError(f"{self.path} is in use by {who}; gave up after {_PATIENCE_S:.0f} s.")
+        self._watch.pause(self._step)
+        self._step = min(0.05, self._step * 1.5)
+
+
+def _holder(message: str) -> str:
+    found = re.search(r"PID (\d+)", message)
+    return f"process {found.group(1)}" if found else "another process"
+
+
+@contextlib.contextmanager
+def _announced(path: str, watch: Watch) -> Iterator[None]:
+    """Tell other processes that this one waits to write, or writes."""
+    patience = _Patience(path, watch)
+    with open(f"{path}.writing", "a") as notice:
+        while True:
+            try:
+                fcntl.flock(notice, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                patience.wait()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(notice.name)
+
+
+def _is_announced(path: str) -> bool:
+    """Tell whether a living process waits to write; the lock of one that died is released by the kernel."""
+    try:
+        handle = os.open(f"{path}.writing", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(handle)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# housekeeping
+
+
+_graveyard: list[Any] = []
+_keeper: list[threading.Thread] = []
+
+
+def _keep_house() -> None:
+    """See to it that idle files are let go: one thread that lives while any file is open."""
+    if not _keeper or not _keeper[0].is_alive():
+        thread = threading.Thread(target=_housekeeping, name="lore-duckdb-idle", daemon=True)
+        _keeper[:] = [thread]
+        thread.start()
+
+
+def _housekeeping() -> None:
+    while True:
+        time.sleep(_LINGER_S / 2)
+        with _files_lock:
+            files = list(_files.values())
+        if all([file.close_if_idle(_LINGER_S) for file in files]):
+            _keeper.clear()
+            return
+
+
+def _before_fork() -> None:
+    for file in list(_files.values()):
+        file.close_if_idle()
+
+
+def _after_fork_in_child() -> None:
+    global _files_lock
+    _files_lock = threading.Lock()
+    _keeper.clear()
+    _graveyard.append(dict(_memories))
+    _memories.clear()
+    for file in _files.values():
+        file.forget()
+
+
+os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)

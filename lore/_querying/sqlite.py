@@ -1,0 +1,375 @@
+"""
+SQLite: values have types there and columns only wishes; a frame's columns follow what the table declares.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import decimal
+import json
+import os
+import re
+import sqlite3
+import urllib.parse
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lore._extras import require
+from lore._querying import frames, tables
+from lore._querying.connections import Plan, qualified, quoted
+from lore._querying.failures import query_error
+from lore._querying.running import Watch
+from lore._querying.statements import Statement, render, to_json
+from lore.errors import QueryError, StatementError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["SQLite"]
+
+_PORTION = 8192
+_BUSY_S = 30.0
+
+
+class SQLite:
+    """
+    A SQLite file, or whatever an engine connects to.
+
+    Args:
+        path: the file, opened anew for every query and never kept open; None with `checkout`.
+        url: what the user calls it, for messages.
+        checkout: gives a connection and takes it back, for engines and for databases in memory.
+    """
+
+    backslashes = False
+
+    def __init__(
+        self,
+        path: str | None,
+        url: str,
+        checkout: Callable[[], contextlib.AbstractContextManager[sqlite3.Connection]] | None = None,
+    ) -> None:
+        self.path = path
+        self.label = url
+        self._checkout = checkout or self._open
+
+    @property
+    def dialect(self) -> Any:
+        """SQLAlchemy's dialect object, for selectables."""
+        return require("sqlalchemy.dialects.sqlite", extra="sql").dialect()
+
+    def read(self, statement: Statement, plan: Plan, watch: Watch) -> pd.DataFrame:
+        """Run a statement and return its rows."""
+        with self._failures(statement, watch), self._reading(watch) as connection:
+            cursor, collector = self._start(connection, statement, plan)
+            while rows := cursor.fetchmany(_PORTION):
+                collector.add(rows)
+                plan.report(collector.rows, 0)
+            return collector.frame()
+
+    @contextlib.contextmanager
+    def stream(self, statement: Statement, plan: Plan, watch: Watch, rows: int) -> Iterator[Iterator[pd.DataFrame]]:
+        """Run a statement and give its rows in frames of `rows`; leaving the context ends the query."""
+        with self._failures(statement, watch), self._reading(watch) as connection:
+            cursor, collector = self._start(connection, statement, plan, stable=True)
+            yield self._frames(cursor, collector, rows, statement, watch)
+
+    def _frames(
+        self, cursor: sqlite3.Cursor, collector: tables.Collector, rows: int, statement: Statement, watch: Watch
+    ) -> Iterator[pd.DataFrame]:
+        with self._failures(statement, watch):
+            portion = cursor.fetchmany(rows)
+            while True:
+                if portion:
+                    collector.add(portion)
+                collector.settle()
+                yield collector.frame()
+                portion = cursor.fetchmany(rows)
+                if not portion:
+                    return
+
+    def write(self, frame: pd.DataFrame, table: str, if_exists: str, watch: Watch) -> int:
+        """Write a frame in one transaction; return the number of rows."""
+        columns = frames.outgoing(frame)
+        with self._translated(f"write_sql to {table}", (), watch), self._writing(watch) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                _write(connection, columns, table, if_exists)
+                connection.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+                raise
+        return len(frame)
+
+    # -----------------------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _reading(self, watch: Watch) -> Iterator[sqlite3.Connection]:
+        """Hold a connection on which nothing can be changed."""
+        if self.path is not None and not os.path.exists(self.path):
+            raise QueryError(f"The database file does not exist: {self.path} [{self.label}]")
+        with self._checkout() as connection, _attached(connection, watch):
+            connection.execute("PRAGMA query_only = ON")
+            try:
+                yield connection
+            finally:
+                watch.attach(None)
+                connection.execute("PRAGMA query_only = OFF")
+
+    @contextlib.contextmanager
+    def _writing(self, watch: Watch) -> Iterator[sqlite3.Connection]:
+        if self.path is not None:
+            os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        with self._checkout() as connection, _by_hand(connection), _attached(connection, watch):
+            yield connection
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """Open the file for one use."""
+        assert self.path is not None
+        url = f"file:{urllib.parse.quote(self.path)}?mode=rwc"
+        connection = sqlite3.connect(url, uri=True, timeout=_BUSY_S, check_same_thread=False)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def _start(
+        self, connection: sqlite3.Connection, statement: Statement, plan: Plan, stable: bool = False
+    ) -> tuple[sqlite3.Cursor, tables.Collector]:
+        text, values = render(statement, placeholder="?{}".format, adapt=_adapt, tag=plan.tag, rows="VALUES")
+        if re.match(r"\s*(?:/\*.*?\*/\s*)*PRAGMA\s+query_only", text, re.IGNORECASE | re.DOTALL):
+            raise QueryError(f"{statement.owner}: a source only reads.")
+        declared = _declared(connection, statement)
+        cursor = connection.execute(text, values)
+        names = [description[0] for description in cursor.description or ()]
+        kinds = declared if len(declared) == len(names) else [None] * len(names)
+        columns = [tables.Column(name, kind) for name, kind in zip(names, kinds)]
+        return cursor, tables.Collector(columns, plan.shape(stable=stable), _PREPARE)
+
+    def _failures(self, statement: Statement, watch: Watch) -> contextlib.AbstractContextManager[None]:
+        return self._translated(statement.owner, statement.values.values(), watch)
+
+    @contextlib.contextmanager
+    def _translated(self, owner: str, values: Any, watch: Watch) -> Iterator[None]:
+        try:
+            yield
+            return
+        except (sqlite3.Error, sqlite3.Warning) as error:
+            message = str(error)
+        except OverflowError:
+            message = "a parameter is an integer beyond 64 bits, which SQLite does not have"
+        named = message.startswith(("no such", "near "))
+        raise query_error(message, owner, self.label, () if named else values)
+
+
+@contextlib.contextmanager
+def _attached(connection: sqlite3.Connection, watch: Watch) -> Iterator[None]:
+    watch.attach(connection.interrupt)
+    try:
+        yield
+    finally:
+        watch.attach(None)
+
+
+@contextlib.contextmanager
+def _by_hand(connection: sqlite3.Connection) -> Iterator[None]:
+    """Let transactions begin where we say so, and not where the driver guesses."""
+    before = connection.isolation_level
+    connection.isolation_level = None
+    try:
+        yield
+    finally:
+        connection.isolation_level = before
+
+
+def _adapt(value: Any) -> Any:
+    """Turn a value into one of SQLite's five types, in the spelling that `write_sql` stores."""
+    if isinstance(value, bool | int | float | str | bytes) or value is None:
+        return value
+    if isinstance(value, datetime.datetime):
+        return (value.astimezone(datetime.UTC) if value.tzinfo else value).isoformat(" ")
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, datetime.timedelta):
+        return value // datetime.timedelta(microseconds=1)
+    if isinstance(value, decimal.Decimal):
+        return float(value) if _is_float(value) else str(value)
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    return to_json(value)
+
+
+def _is_float(value: decimal.Decimal) -> bool:
+    """Tell whether a float stands for exactly this decimal."""
+    return value.is_finite() and decimal.Decimal(repr(float(value))) == value
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# declared types
+
+
+_NAMES: tuple[tuple[str, str], ...] = (
+    (r"INTERVAL", "interval"),
+    (r"BOOL", "boolean"),
+    (r"INT", "integer"),
+    (r"DECIMAL|NUMERIC", "decimal"),
+    (r"JSON", "json"),
+    (r"UUID", "uuid"),
+    (r"CHAR|CLOB|TEXT|STRING|ENUM", "text"),
+    (r"BLOB|BYTEA|BINARY", "bytes"),
+    (r"TIMESTAMPTZ|WITH TIME ZONE", "timestamptz"),
+    (r"TIMESTAMP|DATETIME", "timestamp"),
+    (r"DATE", "date"),
+    (r"TIME", "time"),
+    (r"REAL|FLOA|DOUB", "float"),
+)
+
+
+def _declared(connection: sqlite3.Connection, statement: Statement) -> list[str | None]:
+    """Ask SQLite what types the tables behind a result's columns declare; None for computed columns."""
+    text, _ = render(statement, placeholder=lambda _: "NULL", adapt=lambda value: value, rows="VALUES")
+    connection.execute("PRAGMA query_only = OFF")
+    try:
+        connection.execute(f"CREATE TEMP VIEW lore_columns AS {text}\n")
+        try:
+            rows = connection.execute("PRAGMA temp.table_info(lore_columns)").fetchall()
+        finally:
+            connection.execute("DROP VIEW temp.lore_columns")
+    except sqlite3.Error:  # no view can be made of EXPLAIN or PRAGMA, nor of what is wrong
+        rows = []
+    finally:
+        connection.execute("PRAGMA query_only = ON")
+    return [_kind(row[2]) for row in rows]
+
+
+def _kind(declared: str) -> str | None:
+    return next((kind for names, kind in _NAMES if re.search(names, declared or "", re.IGNORECASE)), None)
+
+
+def _truths(values: Sequence[Any]) -> list[bool | None]:
+    if set(values) <= {0, 1, None}:
+        return [None if value is None else bool(value) for value in values]
+    raise ValueError("neither true nor false")
+
+
+def _texts(values: Sequence[Any]) -> Any:
+    import pyarrow
+
+    return pyarrow.array(values, pyarrow.string())
+
+
+def _exact(values: Sequence[Any]) -> list[decimal.Decimal | None]:
+    return [None if value is None else decimal.Decimal(str(value)) for value in values]
+
+
+def _each(make: Callable[[Any], Any]) -> Callable[[Sequence[Any]], list[Any]]:
+    return lambda values: [None if value is None else make(value) for value in values]
+
+
+_PREPARE: dict[str, Callable[[Any], Any]] = {
+    "boolean": _truths,
+    "date": _texts,
+    "timestamp": _texts,
+    "timestamptz": lambda values: _texts([_with_zone(value) for value in values]),
+    "time": _each(datetime.time.fromisoformat),
+    "decimal": _exact,
+    "uuid": _each(uuid.UUID),
+    "json": _each(lambda value: json.loads(value) if isinstance(value, str) else value),
+}
+
+
+def _with_zone(value: Any) -> Any:
+    """Read a moment without a zone as UTC."""
+    return (
+        f"{value}+00:00"
+        if isinstance(value, str) and not re.search(r"(?:Z|[+-]\d\d(?::?\d\d)?)$", value[10:])
+        else value
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# writing
+
+
+_TYPES = {
+    "boolean": "BOOLEAN",
+    "integer": "INTEGER",
+    "unsigned": "INTEGER",
+    "real": "REAL",
+    "float": "REAL",
+    "text": "TEXT",
+    "null": "TEXT",
+    "bytes": "BLOB",
+    "date": "DATE",
+    "timestamp": "TIMESTAMP",
+    "timestamp_ns": "TIMESTAMP",
+    "timestamptz": "TIMESTAMPTZ",
+    "time": "TIME",
+    "interval": "INTERVAL",
+    "uuid": "UUID",
+    "json": "JSON_TEXT",
+    "list": "JSON_TEXT",
+    "decimal": "DECIMAL",
+}
+
+
+def _write(connection: sqlite3.Connection, columns: list[frames.Outgoing], table: str, if_exists: str) -> None:
+    schema, name = qualified(table)
+    target = quoted(schema, name)
+    present = _present(connection, schema, name)
+    if present and if_exists == "fail":
+        raise StatementError(
+            f"Table {table} exists. Say what to do with it: if_exists='append' or if_exists='replace'."
+        )
+    if present and if_exists == "append":
+        columns = frames.check_fit(columns, {key: _kind(of) for key, of in present.items()}, table)
+    if not columns:
+        raise StatementError("A frame without columns makes no table.")
+    values = [_storable(column) for column in columns]
+    wanted = {column.name: _type(column, stored) for column, stored in zip(columns, values)}
+    if present and if_exists == "replace":
+        if present == wanted:
+            connection.execute(f"DELETE FROM {target}")
+        else:
+            connection.execute(f"DROP TABLE {target}")
+            present = {}
+    if not present:
+        inside = ", ".join(f"{quoted(None, key)} {of}" for key, of in wanted.items())
+        connection.execute(f"CREATE TABLE {target} ({inside})")
+    into = ", ".join(quoted(None, key) for key in wanted)
+    places = ", ".join("?" * len(wanted))
+    connection.executemany(f"INSERT INTO {target} ({into}) VALUES ({places})", zip(*values))
+
+
+def _present(connection: sqlite3.Connection, schema: str | None, name: str) -> dict[str, str]:
+    where = f"{quoted(None, schema)}." if schema else ""
+    return {row[1]: row[2] for row in connection.execute(f"PRAGMA {where}table_info({quoted(None, name)})")}
+
+
+def _storable(column: frames.Outgoing) -> list[Any]:
+    values: list[Any] = column.array.to_pylist()
+    if column.kind == "decimal":
+        return _storable_decimals(values)
+    if column.kind in {"boolean", "integer", "unsigned", "real", "float", "text", "bytes", "null", "json", "uuid"}:
+        return values
+    if column.kind == "timestamp_ns":
+        raise StatementError(f"Column {column.name!r} holds nanoseconds, which SQLite's timestamps here do not.")
+    return [_adapt(value) for value in values]
+
+
+def _storable_decimals(values: list[Any]) -> list[Any]:
+    """Store decimals as numbers where floats stand for them all, else as text, which is exact."""
+    exact = [None if value is None else decimal.Decimal(value) for value in values]
+    if all(value is None or _is_float(value) for value in exact):
+        return [None if value is None else float(value) for value in exact]
+    return [None if value is None else str(value) for value in exact]
+
+
+def _type(column: frames.Outgoing, stored: list[Any]) -> str:
+    if column.kind == "decimal" and any(isinstance(value, str) for value in stored):
+        return "DECIMAL_TEXT"
+    return _TYPES[column.kind]
