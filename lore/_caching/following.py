@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import abc
 import collections
+import contextlib
 import datetime
 import decimal
 import enum
@@ -68,6 +69,7 @@ _CALLABLES_IN_C = (
     types.MethodDescriptorType,
     types.ClassMethodDescriptorType,
 )
+_NAMED = (type, types.FunctionType, types.ModuleType, types.BuiltinFunctionType)
 _CONTAINERS = (list, tuple, dict, set, frozenset, collections.deque, types.MappingProxyType)
 _ORDERED = (collections.OrderedDict, collections.Counter, collections.defaultdict)
 # Bases whose instances keep nothing that their attributes and items do not show.
@@ -114,6 +116,7 @@ class Walk:
         self._kept: list[object] = []  # an id is only good as long as its object lives
         self._waiting: collections.deque[tuple[object, Label]] = collections.deque()
         self._inside: list[int] = []
+        self._plain: dict[bytes, bytes] = {}  # what stands in facts for what stands in records: names for numbers
         records = [self.value(root, Label("function", ""))]
         while self._waiting:
             records.append(_joined(self._record(*self._waiting.popleft())))
@@ -153,6 +156,7 @@ class Walk:
             number = self._numbers[id(value)] = len(self._numbers)
             self._kept.append(value)
             self._waiting.append((value, label))
+            self._plain[b"#%d" % number] = _plainly(value)
         return b"#%d" % number
 
     def _container(self, value: Any, label: Label) -> bytes:
@@ -160,9 +164,15 @@ class Walk:
             return b"loop %d" % (len(self._inside) - self._inside.index(id(value)))
         self._inside.append(id(value))
         try:
-            return xxhash.xxh3_128_digest(_joined([type(value).__name__.encode(), *self._items(value, label)]))
+            parts = [type(value).__name__.encode(), *self._items(value, label)]
+            digest = xxhash.xxh3_128_digest(_joined(parts))
+            self._plain[digest] = self._without_numbers(parts)
+            return digest
         finally:
             self._inside.pop()
+
+    def _without_numbers(self, parts: list[bytes]) -> bytes:
+        return xxhash.xxh3_128_digest(_joined([self._plain.get(part, part) for part in parts]))
 
     def _items(self, value: Any, label: Label) -> Iterator[bytes]:
         if isinstance(value, dict | types.MappingProxyType):
@@ -192,23 +202,18 @@ class Walk:
         try:
             digest = content(value)
         except Exception:
-            return self._opaque(value, label)
+            return self._opaque(value)
         if kind not in _FROZEN:
             self.watch.content(value, digest)
         return digest
 
-    def _opaque(self, value: Any, label: Label) -> bytes:
+    def _opaque(self, value: Any) -> bytes:
         """
         Take what has no content to compare (locks, connections, files, pools) by its type.
 
-        Where it has a repr that spells it out it is taken by that, and the functions it holds are followed.
+        Where it has a repr that spells it out it is taken by that.
         """
-        kind = type(value)
-        parts = [b"opaque", _named(kind), _spelled_out(value)]
-        for name, item in sorted(_state_of(value)):
-            if isinstance(item, types.FunctionType | types.MethodType | functools.partial | type):
-                parts += [name.encode(), self.value(item, label)]
-        return _joined(parts)
+        return _joined([b"opaque", _named(type(value)), _spelled_out(value)])
 
     def _typing(self, value: Any, label: Label) -> bytes:
         arguments = getattr(value, "__args__", None)
@@ -243,7 +248,7 @@ class Walk:
                 if origin.kind == "own":
                     return _joined([_named(value), _compiled_file(module)])
             return _named(value)
-        return _joined([_named(value), self.value(owner, label)])
+        return _joined([_named(value), self._constant(owner, label)])
 
     def _class_or_name(self, value: type, label: Label) -> bytes:
         if value.__module__ == "builtins":
@@ -284,8 +289,9 @@ class Walk:
         elif isinstance(value, types.MethodType):
             yield from (b"method", self.value(value.__func__, label), self.value(value.__self__, label))
         elif isinstance(value, functools.partial | functools.partialmethod):
-            yield from (b"partial", self.value(value.func, label), self.value(value.args, label))
-            yield self.value(value.keywords, label)
+            yield from (b"partial", self.value(value.func, label))
+            yield self._constant(value.args, label.at("args"))
+            yield self._constant(value.keywords, label.at("keywords"))
         elif isinstance(value, property):
             yield from (b"property", *(self.value(one, label) for one in (value.fget, value.fset, value.fdel)))
         elif isinstance(value, classmethod | staticmethod):
@@ -349,8 +355,12 @@ class Walk:
     def _constant(self, value: object, label: Label) -> bytes:
         """Take a value that has a name, and write it down among the facts unless it has facts of its own."""
         known = self.value(value, label)
-        if not known.startswith(b"#") and not _says_nothing(value):
-            self._note(label, known, value)
+        called = getattr(value, "__name__", None) if isinstance(value, _NAMED) else None
+        if called is not None:
+            if called != label.name.rpartition(".")[2]:
+                self._note(label._replace(kind="name"), self._plain.get(known, known), value)
+        elif not known.startswith(b"#"):
+            self._note(label, self._plain.get(known, known), value)
         return known
 
     def _note(self, label: Label, digest: bytes, value: object = None) -> None:
@@ -358,10 +368,9 @@ class Walk:
         fact = Fact(kind=label.kind, name=label.name, file=place(label.file), digest=hexadecimal)
         if label.line:
             fact["line"] = label.line
-        if (type(value) in _ATOMS and value is not None) or type(value) in _CONTAINERS or type(value) in _FROZEN:
-            text = shown(label.name, value)
-            if text:
-                fact["shown"] = text
+        text = _shown(label.name, value)
+        if text:
+            fact["shown"] = text
         key, turn = f"{label.kind} {fact['file']} {label.name}", 1
         while self.facts.get(key, fact)["digest"] != hexadecimal:
             turn += 1
@@ -449,6 +458,8 @@ class Walk:
         if module is None:
             return self._unresolved(name, file)
         path = (ref.attribute, *ref.path) if ref.attribute else ref.path
+        if ref.attribute and ref.attribute not in module.__dict__ and origin.kind == "own":
+            _loaded(f"{name}.{ref.attribute}")  # a module of the package that is not loaded yet
         return self._along(module, path, Label("constant", name, file))
 
     def _along(self, value: Any, path: tuple[str, ...], label: Label) -> bytes:
@@ -460,9 +471,8 @@ class Walk:
                 return _joined([self.value(value, label), taken])
             if not isinstance(value, types.ModuleType):
                 break
-            origin = origins.of_module(value)
-            if origin.kind != "own":
-                return self._among_others(value, path[position:], origin, label)
+            if origins.of_module(value).kind != "own":
+                return self._among_others(value, path[position:], label)
             if name not in value.__dict__:
                 self.watch.missing(value.__dict__, name)
                 found = _lazily(value, name)
@@ -475,15 +485,14 @@ class Walk:
             label = Label("constant", name, getattr(module, "__file__", None) or "")
         return self._constant(value, label)
 
-    def _among_others(self, module: types.ModuleType, path: tuple[str, ...], origin: Origin, label: Label) -> bytes:
+    def _among_others(self, module: types.ModuleType, path: tuple[str, ...], label: Label) -> bytes:
         """
         Follow attributes inside somebody else's package, which counts by its version.
 
         Nothing but the package counts unless somebody has put code of the user's own there, or a mock. What is not
         there yet (packages load parts of themselves when first asked) is the package's own affair.
         """
-        self._count(origin)
-        known = b"module " + module.__name__.encode()
+        known = self._constant(module, label)
         value: Any = module
         for name in path:
             if not isinstance(value, types.ModuleType):
@@ -508,10 +517,10 @@ class Walk:
         label = Label("class", cls.__qualname__, file or label.file, line)
         yield from (b"class", cls.__name__.encode())
         self.watch.attribute(cls, "__bases__", cls.__bases__)
-        for base in cls.__bases__:
-            yield self.value(base, label)
-        if type(cls) is not type:
-            yield self.value(type(cls), label)
+        kinds = [*cls.__bases__, *([type(cls)] if type(cls) is not type else [])]
+        bases = [self.value(base, label) for base in kinds]
+        self._note(label, self._without_numbers(bases))
+        yield from bases
         if not issubclass(cls, enum.Enum):
             self.watch.size(names)
         parts: list[bytes] = []
@@ -536,35 +545,45 @@ class Walk:
     def _instance(self, value: Any, label: Label) -> Iterator[bytes]:
         """An object: the user's own by its class and attributes, somebody else's by content."""
         kind = type(value)
-        inner = getattr(kind, "__wrapped__", None) or vars_of(value).get("__wrapped__")
         yield b"object"
+        yield self.value(kind, label)
         if hasattr(kind, "__lore_fingerprint__") or not _is_transparent(kind):
-            yield self._by_content(value, label)
-            yield self.value(kind, label)
-            if inner is not None and callable(inner):
-                yield self.value(inner, label)
+            yield from self._somebody_elses(value, label)
             return
         self.watch.attribute(value, "__class__", kind)
-        yield self.value(kind, label)
+        parts: list[bytes] = []
         if isinstance(value, dict | list | set | frozenset | tuple):
-            yield from self._items(value, label)
+            parts = list(self._items(value, label))
         elif isinstance(value, str | bytes | int | float):
-            yield _atom(next(base for base in (str, bytes, int, float) if isinstance(value, base))(value))
+            base: Any = next(base for base in (str, bytes, int, float) if isinstance(value, base))
+            parts = [_atom(base(value))]
+        if parts:
+            self._note(label, self._without_numbers(parts))
+        yield from parts
         state = vars_of(value)
         if state:
             self.watch.mapping(state)
         derived = {name for name, item in _class_items(kind) if isinstance(item, functools.cached_property)}
         for name in sorted(map(str, state)):
             if name not in derived:
-                yield from (name.encode(), self._part(state[name], label.at(name)))
+                yield from (name.encode(), self._constant(state[name], label.at(name)))
         for name in _slots_of(kind):
             item = getattr(value, name, Watch.MISSING)
             self.watch.slot(value, name, item)
             if item is not Watch.MISSING:
-                yield from (name.encode(), self._part(item, label.at(name)))
+                yield from (name.encode(), self._constant(item, label.at(name)))
 
-    def _part(self, value: object, label: Label) -> bytes:
-        return self._constant(value, label)
+    def _somebody_elses(self, value: Any, label: Label) -> Iterator[bytes]:
+        """An object of a package's type: by content; the functions that it holds are followed besides."""
+        known = self._by_content(value, label)
+        self._note(label, known)
+        yield known
+        held = dict(_state_of(value))
+        with contextlib.suppress(Exception):  # objects that stand in for others keep them out of sight
+            held["__wrapped__"] = value.__wrapped__
+        for name, item in sorted(held.items()):
+            if isinstance(item, types.FunctionType | types.MethodType | functools.partial | type):
+                yield from (name.encode(), self.value(item, label))
 
 
 def content(value: object) -> bytes:
@@ -628,6 +647,12 @@ def _named(value: Any) -> bytes:
     return f"{module}.{getattr(value, '__qualname__', None) or getattr(value, '__name__', '')}".encode()
 
 
+def _plainly(value: Any) -> bytes:
+    """Name something for a fact, in a way that moving it to another module does not change."""
+    name = getattr(value, "__qualname__", None)
+    return str(name or type(value).__qualname__).encode("utf-8", "replace")
+
+
 def _qualname(function: Any) -> str:
     name = getattr(function, "__qualname__", None) or type(function).__qualname__
     return str(name).replace("<locals>.", "")
@@ -662,11 +687,13 @@ def _origin_of_class(cls: type) -> Origin:
     return origins.of_module_named(cls.__module__) if cls.__module__ in sys.modules else origins.PYTHON
 
 
-def _says_nothing(value: object) -> bool:
-    """Tell whether a value is not worth a fact: builtins, and modules, which count by their packages."""
-    if isinstance(value, type):
-        return value.__module__ == "builtins"
-    return isinstance(value, types.ModuleType | types.BuiltinFunctionType)
+def _shown(name: str, value: Any) -> str:
+    if isinstance(value, _NAMED):
+        module = getattr(value, "__module__", None)
+        return f"{module}.{value.__qualname__}" if module else str(value.__name__)
+    if value is not None and (type(value) in _ATOMS or type(value) in _CONTAINERS or type(value) in _FROZEN):
+        return shown(name, value)
+    return ""
 
 
 def _absolute(function: types.FunctionType, name: str) -> str:

@@ -8,10 +8,13 @@ the text; it differs from one version of Python to the next.
 """
 
 from __future__ import annotations
+import __future__
 
 import ast
 import dis
+import functools
 import linecache
+import operator
 import os
 import sys
 import tokenize
@@ -71,8 +74,14 @@ def read(code: types.CodeType) -> Reading:
         return known[1]
     form = _bytecode(code)
     node = _node_of(code, form)
-    text = _text_of(node) if node is not None else b"\0".join((sys.implementation.cache_tag.encode(), form))  # type: ignore[union-attr]
-    reading = Reading(xxhash.xxh3_128_digest(text), _refs_of(code), node is not None)
+    refs = _refs_of(code)
+    if node is None:
+        text = b"\0".join((str(sys.implementation.cache_tag).encode(), form))
+    else:
+        writing = _Writing(node)
+        text = writing.text()
+        refs = tuple(ref for ref in refs if ref.kind != "global" or writing.uses(ref.name))
+    reading = Reading(xxhash.xxh3_128_digest(text), refs, node is not None)
     if len(_readings) >= _MOST_READINGS:
         _readings.clear()
     _readings[id(code)] = (code, reading)
@@ -83,8 +92,9 @@ def read(code: types.CodeType) -> Reading:
 
 _NO_DOCSTRING = ("<lambda>", "<genexpr>", "<listcomp>", "<setcomp>", "<dictcomp>")
 _HAS_DOCSTRING = 0x4000000
-_FUTURE = 0xFF0000 | 0x1000000
-_FUTURES_TO_COMPILE = 0x1FF0000
+_FUTURE = functools.reduce(
+    operator.or_, (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
+)
 
 
 def _bytecode(code: types.CodeType) -> bytes:
@@ -157,39 +167,52 @@ class _Source:
     """
     The functions of one source file.
 
-    Attributes:
-        found: by name: the syntax trees of its functions with the statement at the top of the file that holds each.
+    The whole file is compiled to compare with: what a function compiles to also depends on what stands around it.
     """
 
     def __init__(self, text: str) -> None:
         self.tree = ast.parse(text)
-        self.found: dict[str, list[tuple[_Function, int]]] = {}
-        self.compiled: dict[tuple[int, int], dict[tuple[str, int], list[types.CodeType]]] = {}
-        for position, statement in enumerate(self.tree.body):
-            for node in ast.walk(statement):
-                if isinstance(node, _Function):
-                    self.found.setdefault(getattr(node, "name", "<lambda>"), []).append((node, position))
+        self._codes: dict[int, dict[tuple[str, int], list[types.CodeType]]] = {}
+        self._lambdas: list[_Function] | None = None
+        self._named: dict[str, list[_Function]] = {}
+        for node in _definitions_in(self.tree.body):
+            self._named.setdefault(node.name, []).append(node)
 
     def match(self, code: types.CodeType, form: bytes) -> _Function | None:
         """Find the function whose text compiles to just this code, the nearest by line where there are several."""
-        candidates = self.found.get(code.co_name, ())
-        for node, position in sorted(candidates, key=lambda found: abs(_first_line(found[0]) - code.co_firstlineno)):
-            made = self.codes_at(position, code.co_flags & _FUTURES_TO_COMPILE).get(
-                (code.co_name, _first_line(node)), ()
-            )
+        codes = self._compiled(code.co_flags & _FUTURE)
+        for node in sorted(self._called(code.co_name), key=lambda node: abs(_first_line(node) - code.co_firstlineno)):
+            made = codes.get((code.co_name, _first_line(node)), ())
             if any(_bytecode(other) == form and _stands_at(other, node, len(made) > 1) for other in made):
                 return node
         return None
 
-    def codes_at(self, position: int, flags: int) -> dict[tuple[str, int], list[types.CodeType]]:
-        """Compile one statement at the top of the file; return the code of the functions in it by name and line."""
-        made = self.compiled.get((position, flags))
+    def _called(self, name: str) -> list[_Function]:
+        if name != "<lambda>":
+            return self._named.get(name, [])
+        if self._lambdas is None:
+            self._lambdas = [node for node in ast.walk(self.tree) if isinstance(node, ast.Lambda)]
+        return self._lambdas
+
+    def _compiled(self, flags: int) -> dict[tuple[str, int], list[types.CodeType]]:
+        """Return the code of all functions in the file by name and first line."""
+        made = self._codes.get(flags)
         if made is None:
-            made = self.compiled[position, flags] = {}
-            module = ast.Module([self.tree.body[position]], [])
-            for code in _codes_in(compile(module, "<source>", "exec", flags, dont_inherit=True)):
+            made = {}
+            flags_to_compile = flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT  # cells of a notebook may wait
+            for code in _codes_in(compile(self.tree, "<source>", "exec", flags_to_compile, dont_inherit=True)):
                 made.setdefault((code.co_name, code.co_firstlineno), []).append(code)
+            self._codes[flags] = made
         return made
+
+
+def _definitions_in(body: list[Any]) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Walk through statements to the functions that they define, at any depth."""
+    for statement in body:
+        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield statement
+        for name in ("body", "orelse", "handlers", "finalbody", "cases"):
+            yield from _definitions_in(getattr(statement, name, None) or [])
 
 
 def _codes_in(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -269,90 +292,97 @@ def _text_in(filename: str) -> str:
 _SILENT = frozenset({"ctx", "type_comment", "type_ignores", "kind", "type_params", "returns", "annotation", "simple"})
 
 
-def _text_of(node: _Function) -> bytes:
+class _Writing:
     """
-    Write down a function's own text.
+    Writes a function's own text down.
 
     Its name, decorators and default values are left out: what they made is looked at where it lives, in the object.
     """
-    parts: list[str] = [type(node).__name__]
-    _write(node.args, parts, with_defaults=False)
-    if isinstance(node, ast.Lambda):
-        _write(node.body, parts)
-    else:
-        _write_body(node.body, parts, in_class=False)
-    return "\0".join(parts).encode("utf-8", "backslashreplace")
 
+    def __init__(self, node: _Function) -> None:
+        self._parts: list[str] = [type(node).__name__]
+        self._names: set[str] = set()
+        self._arguments(node.args, with_defaults=False)
+        if isinstance(node, ast.Lambda):
+            self._node(node.body)
+        else:
+            self._body(node.body)
 
-def _write(node: ast.AST, parts: list[str], with_defaults: bool = True) -> None:
-    parts.append(type(node).__name__)
-    match node:
-        case ast.Constant():
-            parts.append(_constant(node.value))
-        case ast.JoinedStr():
-            _write_list(_joined(node.values), parts)
-        case ast.Delete(targets=[ast.Tuple() | ast.List() as only]):
-            _write_list(only.elts, parts)
-        case ast.arguments():
-            _write_arguments(node, parts, with_defaults)
-        case _:
-            for name in node._fields:
-                if name not in _SILENT:
-                    _write_field(node, name, getattr(node, name, None), parts)
+    def text(self) -> bytes:
+        return "\0".join(self._parts).encode("utf-8", "backslashreplace")
 
+    def uses(self, name: str) -> bool:
+        """Tell whether a name stands anywhere but in annotations; in a class it may stand there without its prefix."""
+        return name in self._names or (name.startswith("_") and any(name.endswith(one) for one in self._names))
 
-def _write_field(node: ast.AST, name: str, value: object, parts: list[str]) -> None:
-    if isinstance(value, ast.AST):
-        _write(value, parts)
-    elif isinstance(value, list) and name in ("body", "orelse", "finalbody") and not isinstance(node, ast.Lambda):
-        _write_body(value, parts, in_class=isinstance(node, ast.ClassDef))
-    elif isinstance(value, list):
-        _write_list(value, parts)
-    else:
-        parts.append(_constant(value))
+    def _node(self, node: ast.AST) -> None:
+        self._parts.append(type(node).__name__)
+        match node:
+            case ast.Constant():
+                self._parts.append(_constant(node.value))
+            case ast.Name():
+                self._names.add(node.id)
+                self._parts.append(node.id)
+            case ast.JoinedStr():
+                self._list(_joined(node.values))
+            case ast.Delete(targets=[ast.Tuple() | ast.List() as only]):
+                self._list(only.elts)
+            case ast.arguments():
+                self._arguments(node)
+            case _:
+                for name in node._fields:
+                    if name not in _SILENT:
+                        self._field(node, name, getattr(node, name, None))
 
-
-def _write_list(values: list[Any], parts: list[str]) -> None:
-    parts.append(f"[{len(values)}")
-    for value in values:
+    def _field(self, node: ast.AST, name: str, value: object) -> None:
         if isinstance(value, ast.AST):
-            _write(value, parts)
+            self._node(value)
+        elif isinstance(value, list) and name in ("body", "orelse", "finalbody"):
+            self._body(value, in_class=isinstance(node, ast.ClassDef))
+        elif isinstance(value, list):
+            self._list(value)
         else:
-            parts.append(_constant(value))
+            self._parts.append(_constant(value))
+
+    def _list(self, values: list[Any]) -> None:
+        self._parts.append(f"[{len(values)}")
+        for value in values:
+            if isinstance(value, ast.AST):
+                self._node(value)
+            else:
+                self._parts.append(_constant(value))
+
+    def _body(self, body: list[ast.stmt], in_class: bool = False) -> None:
+        """Write statements, without those that do nothing and, except in classes, without annotations."""
+        self._parts.append("{")
+        for statement in body:
+            if isinstance(statement, ast.AnnAssign):
+                self._annotated(statement, in_class)
+            elif not _does_nothing(statement):
+                self._node(statement)
+        self._parts.append("}")
+
+    def _annotated(self, node: ast.AnnAssign, in_class: bool) -> None:
+        if in_class:  # dataclasses and their like are made of annotations
+            self._parts.append("AnnAssign")
+            self._list([node.target, node.annotation, node.value])
+        elif node.value is not None:
+            self._parts.append("Assign")
+            self._list([node.target])
+            self._node(node.value)
+
+    def _arguments(self, node: ast.arguments, with_defaults: bool = True) -> None:
+        for group in (node.posonlyargs, node.args, [node.vararg], node.kwonlyargs, [node.kwarg]):
+            self._parts.append("(" + ",".join(one.arg if one is not None else "" for one in group))
+        if with_defaults:
+            self._list(node.defaults)
+            self._list(node.kw_defaults)
 
 
-def _write_body(body: list[ast.stmt], parts: list[str], in_class: bool) -> None:
-    """Write statements down, without those that do nothing and, except in classes, without annotations."""
-    before = len(parts)
-    for statement in body:
-        if isinstance(statement, ast.Pass) or (
-            isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
-        ):
-            continue
-        if isinstance(statement, ast.AnnAssign):
-            _write_annotated(statement, parts, in_class)
-        else:
-            _write(statement, parts)
-    parts.insert(before, "{")
-    parts.append("}")
-
-
-def _write_annotated(node: ast.AnnAssign, parts: list[str], in_class: bool) -> None:
-    if in_class:  # dataclasses and their like are made of annotations
-        parts.append("AnnAssign")
-        _write_list([node.target, node.annotation, node.value], parts)
-    elif node.value is not None:
-        parts.append("Assign")
-        _write_list([node.target], parts)
-        _write(node.value, parts)
-
-
-def _write_arguments(node: ast.arguments, parts: list[str], with_defaults: bool) -> None:
-    for group in (node.posonlyargs, node.args, [node.vararg], node.kwonlyargs, [node.kwarg]):
-        parts.append("(" + ",".join(one.arg if one is not None else "" for one in group))
-    if with_defaults:
-        _write_list(node.defaults, parts)
-        _write_list(node.kw_defaults, parts)
+def _does_nothing(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Pass) or (
+        isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    )
 
 
 def _joined(values: list[ast.expr]) -> list[ast.expr]:
@@ -361,7 +391,7 @@ def _joined(values: list[ast.expr]) -> list[ast.expr]:
     for value in values:
         last = merged[-1] if merged else None
         if isinstance(value, ast.Constant) and isinstance(last, ast.Constant):
-            merged[-1] = ast.Constant(f"{last.value}{value.value}")
+            merged[-1] = ast.Constant(str(last.value) + str(value.value))
         elif not (isinstance(value, ast.Constant) and value.value == ""):
             merged.append(value)
     return merged
@@ -384,7 +414,8 @@ def _refs_of(code: types.CodeType) -> tuple[Ref, ...]:
     _collect(code, frozenset(code.co_freevars), first, {}, found)
     reached = {ref.name for ref in found if ref.kind == "free"}
     found.update(Ref("free", name) for name in code.co_freevars if name not in reached)
-    return tuple(sorted(found))
+    # import statements come first: what they load is there for the names that follow
+    return tuple(sorted(found, key=lambda ref: (ref.path != ("",), ref)))
 
 
 def _collect(code: types.CodeType, free: frozenset[str], first: str, outer: _Bindings, found: set[Ref]) -> None:
@@ -460,9 +491,9 @@ def _imports_in(instructions: list[dis.Instruction], found: set[Ref]) -> Iterato
         elif following and following[0].opname.startswith("STORE_"):
             yield _stored(following[0]), Ref("import", module.partition(".")[0] if not level else module)
         else:
-            stored = next((after for after in following if after.opname.startswith("STORE_")), None)
-            if stored is not None:
-                yield _stored(stored), Ref("import", module)
+            last = next((after for after in following if after.opname.startswith("STORE_")), None)
+            if last is not None:
+                yield _stored(last), Ref("import", module)
 
 
 def _stored(instruction: dis.Instruction) -> str:
