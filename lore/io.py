@@ -79,8 +79,8 @@ class _Settings:
         freshness: str | None = None,
         timeout_s: float | None = None,
         retries: int = 2,
-        dtypes: str = "pandas",
-        decimal: str = "float",
+        dtypes: Literal["pandas", "arrow"] = "pandas",
+        decimal: Literal["float", "exact"] = "float",
         progress: bool | None = None,
     ) -> None:
         self.freshness = freshness
@@ -167,8 +167,8 @@ def sql_source(
     freshness: str | None = None,
     timeout_s: float | None = None,
     retries: int = 2,
-    dtypes: str = "pandas",
-    decimal: str = "float",
+    dtypes: Literal["pandas", "arrow"] = "pandas",
+    decimal: Literal["float", "exact"] = "float",
     progress: bool | None = None,
 ) -> Any:
     """
@@ -259,9 +259,9 @@ def write_sql(frame: pd.DataFrame, table: str, url: Any = None, if_exists: str =
         frame: what to write.
         table: the table, or `schema.table`.
         url: the database, as for `sql_source`.
-        if_exists: "fail" refuses a table that exists. "append" adds to it, makes one that is missing, and refuses columns
-            that do not fit. "replace" puts the frame in the place of what was there: other readers see the old table
-            or the new one.
+        if_exists: "fail" refuses a table that exists. "append" adds to it, makes one that is missing, and refuses
+            columns that do not fit. "replace" puts the frame in the place of what was there: other readers see the
+            old table or the new one.
 
     Returns:
         The number of rows written.

@@ -10,8 +10,8 @@ import os
 import random
 import re
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar
 
 from lore import _home
 from lore._extras import require
@@ -66,8 +66,8 @@ class Plan(NamedTuple):
     tag: str = ""
     timeout_s: float | None = None
     retries: int = 2
-    dtypes: str = "pandas"
-    decimal: str = "float"
+    dtypes: Literal["pandas", "arrow"] = "pandas"
+    decimal: Literal["float", "exact"] = "float"
     on_progress: Callable[[int, int], None] | None = None
     tick: Callable[[], None] | None = None
 
@@ -86,7 +86,11 @@ class Database(Protocol):
 
     label: str
     backslashes: bool
-    dialect: Any
+
+    @property
+    def dialect(self) -> Any:
+        """SQLAlchemy's dialect object, for selectables; None for one that speaks PostgreSQL's SQL."""
+        ...
 
     def read(self, statement: Statement, plan: Plan, watch: Watch) -> pd.DataFrame:
         """Run a statement and return its rows."""
@@ -234,7 +238,7 @@ def _make_engine(url: str) -> Any:
     url = re.sub(r"\Apostgres(ql)?://", "postgresql+psycopg2://", url)
     problem = None
     try:
-        engine = sqlalchemy.createengine_of(url)
+        engine = sqlalchemy.create_engine(url)
     except sqlalchemy.exc.ArgumentError as error:  # its subclass for dialects that are not installed names them
         problem = hide_password(str(error))
     except ImportError as error:
@@ -329,7 +333,7 @@ async def fetch_async(database: Database, statement: Statement, plan: Plan) -> p
     raise AssertionError
 
 
-def stream(database: Database, statement: Statement, plan: Plan, rows: int) -> Iterator[pd.DataFrame]:
+def stream(database: Database, statement: Statement, plan: Plan, rows: int) -> Generator[pd.DataFrame, None, None]:
     """Yield the rows in frames of `rows`; a stream that is dropped ends its query and its transaction."""
     source = _Stream(database, statement, plan, rows)
     try:
@@ -339,7 +343,9 @@ def stream(database: Database, statement: Statement, plan: Plan, rows: int) -> I
         source.close()
 
 
-async def stream_async(database: Database, statement: Statement, plan: Plan, rows: int) -> AsyncIterator[pd.DataFrame]:
+async def stream_async(
+    database: Database, statement: Statement, plan: Plan, rows: int
+) -> AsyncGenerator[pd.DataFrame, None]:
     """Yield the rows in frames of `rows` without holding up the loop."""
     source = _Stream(database, statement, plan, rows)
     try:

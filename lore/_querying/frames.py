@@ -86,7 +86,7 @@ def _of_dtype(series: pd.Series[Any]) -> tuple[str, Any]:
         return _of_datetimes(series)
     if dtype.kind == "m":
         return "interval", pyarrow.array(series.astype("timedelta64[us]"), pyarrow.duration("us"), from_pandas=True)
-    if dtype == object:
+    if dtype.kind == "O":
         return _of_objects(series)
     raise _Mixed(f"dtype {dtype} has no counterpart")
 
@@ -255,7 +255,7 @@ def check_fit(columns: Sequence[Outgoing], present: dict[str, str | None], table
     fitted = []
     for column in columns:
         wanted = present.get(column.name)
-        if wanted is None or column.kind == "null" or wanted in _FITS.get(column.kind, frozenset()) or wanted == column.kind:
+        if wanted is None or column.kind in {"null", wanted} or wanted in _FITS.get(column.kind, frozenset()):
             fitted.append(column)
         elif wanted in {"integer", "huge"} and column.kind in {"float", "real"} and _is_whole(column.array):
             import pyarrow

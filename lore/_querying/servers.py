@@ -31,7 +31,7 @@ _PORTION = 8192
 @contextlib.contextmanager
 def raw(engine: Any, label: str) -> Iterator[Any]:
     """Hold a driver's own connection out of an engine's pool; one that broke does not go back."""
-    with _connecting(label):
+    with _connecting(engine, label):
         fairy = engine.raw_connection()
     try:
         yield fairy.driver_connection
@@ -40,14 +40,14 @@ def raw(engine: Any, label: str) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _connecting(label: str) -> Iterator[None]:
+def _connecting(engine: Any, label: str) -> Iterator[None]:
     """Make a failure to connect lore's own, without the password."""
     sqlalchemy = require("sqlalchemy", extra="sql")
     try:
         yield
         return
-    except sqlalchemy.exc.DBAPIError as error:
-        message = re.sub(r"\s+", " ", str(error.orig)).strip()
+    except (sqlalchemy.exc.DBAPIError, engine.dialect.loaded_dbapi.Error) as error:
+        message = re.sub(r"\s+", " ", str(getattr(error, "orig", error))).strip()
     except sqlalchemy.exc.TimeoutError:
         message = "all connections of the pool are in use"
     problem = QueryError(f"Cannot connect: {hide_password(message)} [{label}]")
@@ -99,7 +99,8 @@ class Postgres:
             portions = postgres.stream(
                 connection, text, rows, dtypes=plan.dtypes, decimal=plan.decimal, on_progress=plan.on_progress
             )
-            with contextlib.closing(portions):
+            with contextlib.ExitStack() as hold:
+                hold.callback(portions.close)  # type: ignore[attr-defined]
                 yield self._explained(portions, statement, watch, connection)
 
     def write(self, frame: pd.DataFrame, table: str, if_exists: str, watch: Watch) -> int:
@@ -108,7 +109,8 @@ class Postgres:
 
         schema, name = qualified(table)
         with self._transaction(f"write_sql to {table}", watch) as connection:
-            return postgres.write(connection, frame, name, schema, if_exists)
+            written: int = postgres.write(connection, frame, name, schema, if_exists)
+        return written
 
     # -----------------------------------------------------------------------------------------------------------------
 
@@ -155,7 +157,7 @@ class Postgres:
         if self._process != os.getpid():
             self.engine.dispose(close=False)  # the connections in the pool belong to the parent
             self._process = os.getpid()
-        with _connecting(self.label):
+        with _connecting(self.engine, self.label):
             fairy = self.engine.raw_connection()
             if time.monotonic() - fairy.info.get("lore_used", 0.0) > _FRESH_S and not _answers(fairy):
                 fairy.invalidate()
@@ -305,7 +307,7 @@ class Alchemy:
         schema, name = qualified(table)
         with self._failures(f"write_sql to {table}", ()), self.engine.begin() as connection:
             inspector = sqlalchemy.inspect(connection)
-            present = (
+            present: dict[str, str | None] | None = (
                 {column["name"]: None for column in inspector.get_columns(name, schema)}
                 if inspector.has_table(name, schema)
                 else None
@@ -345,7 +347,7 @@ class Alchemy:
         named = {f"lore_{n}": value for n, value in enumerate(values, 1)}
         with contextlib.ExitStack() as hold:
             with self._failures(statement.owner, statement.values.values()):
-                with _connecting(self.label):
+                with _connecting(self.engine, self.label):
                     connection = hold.enter_context(self.engine.connect())
                 connection = connection.execution_options(stream_results=True)
                 watch.attach(_stopper(connection))

@@ -1,8 +1,8 @@
 """
 From the text that a function wrote and its arguments to a statement that a database can run.
 
-A `Template` is a text read once: what is code, what is a literal, where its `:name` parameters stand. A `Statement` is a
-template with values. Values never become text here; `render` hands them to the driver beside the statement.
+A `Template` is a text read once: what is code, what is a literal, where its `:name` parameters stand. A `Statement` is
+a template with values. Values never become text here; `render` hands them to the driver beside the statement.
 """
 
 from __future__ import annotations
@@ -416,7 +416,8 @@ def _tokens(text: str, backslashes: bool) -> Iterator[_Token]:
     at, before = 0, ""
     while at < len(text):
         match = _TOKEN.match(text, at)
-        assert match is not None and match.lastgroup is not None
+        assert match is not None
+        assert match.lastgroup is not None
         kind, end = match.lastgroup, match.end()
         if backslashes and text[at] in "'\"":
             end = _BACKSLASHED.match(text, at).end()  # type: ignore[union-attr]
