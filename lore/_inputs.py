@@ -38,6 +38,7 @@ __all__ = [
     "pause",
     "record",
     "register",
+    "without_password",
 ]
 
 
@@ -236,10 +237,11 @@ def decode(facts: dict[str, Any]) -> Input:
 
 
 def _decoder(kind: str) -> Callable[[dict[str, Any]], Input]:
-    decoder = _decoders[kind]
-    if isinstance(decoder, str):
-        module, _, name = decoder.partition(":")
-        decoder = _decoders[kind] = getattr(importlib.import_module(module), name)
+    known = _decoders[kind]
+    if isinstance(known, str):
+        module, _, name = known.partition(":")
+        known = _decoders[kind] = getattr(importlib.import_module(module), name)
+    decoder: Callable[[dict[str, Any]], Input] = known
     return decoder
 
 
@@ -419,15 +421,15 @@ class Remote:
         if now == self.facts:
             return None
         if not now:
-            return f"{_without_password(self.url)} is gone"
-        return f"{_without_password(self.url)} {'changed' if self.facts else 'is there now'}"
+            return f"{without_password(self.url)} is gone"
+        return f"{without_password(self.url)} {'changed' if self.facts else 'is there now'}"
 
     def to_json(self) -> dict[str, Any]:
         """Return URL and facts."""
         return {"url": self.url, "facts": self.facts}
 
     def __repr__(self) -> str:
-        return f"Remote({_without_password(self.url)!r})"
+        return f"Remote({without_password(self.url)!r})"
 
 
 _decoders: dict[str, Any] = {
@@ -528,7 +530,8 @@ def _read_remote(fs: Any, path: str) -> str:
     return state.hexdigest()
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
+    """Return a URL fit to be shown."""
     scheme, mark, rest = url.partition("://")
     credentials, at, place = rest.partition("@")
     return f"{scheme}{mark}{place}" if at and "/" not in credentials else url

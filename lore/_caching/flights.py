@@ -1,0 +1,118 @@
+"""
+Single flight: of all who want the same result, one computes and the others wait.
+
+Inside a process a table of flights does it, for threads and for tasks of any event loop alike. Between processes the
+store lends a claim per key (see `stores`). Here is also what keeps a function that calls itself with the same arguments
+from waiting for itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+__all__ = ["Flight", "board", "computing", "inside", "land"]
+
+
+class Flight:
+    """
+    One computation that is under way in this process, and who waits for it.
+
+    Attributes:
+        lost: the result was computed and could not be kept, so that whoever waited has nothing to find.
+    """
+
+    __slots__ = ("_landed", "_waiting", "lost")
+
+    def __init__(self) -> None:
+        self.lost = False
+        self._landed = False
+        self._waiting: list[Callable[[], object]] = []
+
+    def wait(self) -> None:
+        """Block this thread until the flight has landed, whatever came of it."""
+        landed = threading.Event()
+        if self._wake(landed.set):
+            landed.wait()
+
+    async def wait_async(self) -> None:
+        """Suspend this task until the flight has landed; cancelling it touches nobody else."""
+        loop = asyncio.get_running_loop()
+        landed = loop.create_future()
+
+        def wake() -> None:
+            if not landed.done():
+                landed.set_result(None)
+
+        if self._wake(lambda: loop.call_soon_threadsafe(wake)):
+            await landed
+
+    def _wake(self, how: Callable[[], object]) -> bool:
+        """Ask to be woken; False where the flight has landed already."""
+        with _table.guard:
+            if not self._landed:
+                self._waiting.append(how)
+            return not self._landed
+
+    def _land(self, lost: bool) -> list[Callable[[], object]]:
+        self._landed, self.lost = True, lost
+        return self._waiting
+
+
+class _Table:
+    """The flights of this process, and the lock that guards them."""
+
+    def __init__(self) -> None:
+        self.guard = threading.Lock()
+        self.flights: dict[str, Flight] = {}
+
+    def renew(self) -> None:
+        """Forget everything: after a fork the computing threads exist only in the parent."""
+        self.__init__()  # type: ignore[misc]
+
+
+_table = _Table()
+_computing: ContextVar[frozenset[str]] = ContextVar("lore_computing", default=frozenset())
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_table.renew)
+
+
+def board(key: str) -> Flight | None:
+    """Take the flight for a key: None means that the caller computes now and must `land`; else somebody else does."""
+    with _table.guard:
+        flight = _table.flights.get(key)
+        if flight is None:
+            _table.flights[key] = Flight()
+        return flight
+
+
+def land(key: str, lost: bool = False) -> None:
+    """End the caller's own flight and wake everybody who waits for it."""
+    with _table.guard:
+        flight = _table.flights.pop(key, None)
+        waiting = flight._land(lost) if flight is not None else []
+    for wake in waiting:
+        try:
+            wake()
+        except RuntimeError:  # the waiter's event loop is closed: nobody waits there any more
+            continue
+
+
+def computing(key: str) -> bool:
+    """Tell whether this very call chain (thread or task) is computing the key: waiting would never end."""
+    return key in _computing.get()
+
+
+@contextmanager
+def inside(key: str) -> Iterator[None]:
+    """Mark this call chain as computing a key."""
+    token = _computing.set(_computing.get() | {key})
+    try:
+        yield
+    finally:
+        _computing.reset(token)

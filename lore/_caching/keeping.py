@@ -1,0 +1,674 @@
+"""
+Keeping results: from a call to its key, from the key to an entry, and where there is none, to a computation.
+
+One `Keeper` stands behind each cached function in each process. What it does is the same for plain and for coroutine
+functions: find, else take the flight, take the claim, find again, compute, save. The two shells that differ by `await`
+stand next to each other; everything else they share.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import math
+import os
+import re
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextvars import ContextVar
+from time import perf_counter
+from typing import Any, Literal, NamedTuple, NoReturn
+
+from xxhash import xxh3_64_hexdigest, xxh3_128_digest, xxh3_128_hexdigest
+
+from lore import _inputs
+from lore._caching import entries, flights, references, stories, values
+from lore._caching.binding import Binder
+from lore._caching.code import Code
+from lore._caching.entries import Stored
+from lore._caching.references import Ref
+from lore._caching.stores import Claim, Store
+from lore._timing import spans
+from lore._warning import warn
+from lore._wrapping import Kind, kind_of, name_of, signature_of
+from lore.errors import IntegrityError, StoreError, UnkeyableArgument
+
+__all__ = ["Keeper", "Plan", "disabled"]
+
+disabled: ContextVar[bool] = ContextVar("lore_cache_disabled", default=False)
+
+
+class Plan(NamedTuple):
+    """The options of one `cached`, checked; travels with the function."""
+
+    store: Callable[[], Store]
+    ttl_s: float = math.inf
+    version: object = None
+    code: bool = True
+    ignore: tuple[str, ...] = ()
+    key: Callable[..., object] | None = None
+    memory: int = 0
+    verify: bool = True
+    format: str | None = None
+
+
+Outcome = Literal["miss", "stale"] | IntegrityError | OSError
+
+
+class Found:
+    """A valid result: the value, and what whoever builds on it must know."""
+
+    __slots__ = ("elapsed_s", "expires_s", "inputs", "later", "turn", "value")
+
+    def __init__(self, value: Any, elapsed_s: float, expires_s: float, inputs: Any, later: bool) -> None:
+        self.value = value
+        self.elapsed_s = elapsed_s
+        self.expires_s = expires_s
+        self.inputs = inputs
+        self.later = later
+        self.turn = 0
+
+    def still_valid(self) -> bool:
+        return (self.expires_s is math.inf or time.time() < self.expires_s) and not any(
+            item.check() for item in self.inputs
+        )
+
+    def tell(self) -> None:
+        """Let a cached function above inherit what this result was made from."""
+        if self.inputs or self.expires_s is not math.inf:
+            for item in self.inputs:
+                _inputs.note(item)
+            _inputs.expire(self.expires_s)
+
+
+class Keeper:
+    """
+    Keeps the results of one function.
+
+    Args:
+        function: what is cached.
+        plan: how.
+
+    Attributes:
+        name: of the function, as events and metrics know it.
+        folder: the part of the store that holds the function's entries.
+        hits, misses, stale, errors, saved_s: what happened so far in this process.
+
+    Threads: safe. The counters are plain additions, which CPython does not interrupt.
+    """
+
+    def __init__(self, function: Callable[..., Any], plan: Plan) -> None:
+        self.function = function
+        self.plan = plan
+        self.kind: Kind = kind_of(function)
+        self.name = name_of(function)
+        self.stored_name = _stored_name(function)
+        self.folder = _folder_of(self.stored_name)
+        self.binder = Binder(signature_of(function), plan.ignore)
+        self.code = Code.of(function) if plan.code else None
+        self.key_code = Code.of(plan.key) if plan.code and plan.key is not None else None
+        self.hits = self.misses = self.stale = self.errors = 0
+        self.saved_s = 0.0
+        self._memory: dict[str, Found] = {}
+        self._memory_of: Store | None = None
+        self._turn = 0
+        self._prefix = self.folder + "/"
+        self._fixed = xxh3_128_digest(repr((self.stored_name, self.binder.names)).encode()) + values.digest(
+            plan.version
+        )
+        self._told_facts: set[tuple[str, str]] = set()
+        self._answers: Literal["at once", "later", "in parts"] | None = None
+        self.look = self._look_kept if plan.memory else self.find
+
+    # -- keys
+
+    def parts(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[bytes]:
+        """Return the digests of the values that a call's key is made of."""
+        named = self._counting(args, kwargs)
+        try:
+            return [values.digest(value) for value in named]
+        except UnkeyableArgument:
+            self._complain(args, kwargs)
+
+    def _counting(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        """Return the values that count."""
+        if self.plan.key is not None:
+            return (self._own_key(args, kwargs),)
+        try:
+            return self.binder.values(*args, **kwargs)
+        except TypeError:
+            # A wrong call, which the function itself will refuse, or a decorator of somebody's that takes other
+            # arguments than it shows: what was passed is then all there is to go by.
+            return (args, tuple(sorted(kwargs.items())))
+
+    def _own_key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
+        key = self.plan.key
+        assert key is not None
+        args, kwargs = references.resolved(args, kwargs)
+        try:
+            args, kwargs = self.binder.spelled(*args, **kwargs)
+        except TypeError:
+            return key(*args, **kwargs)
+        return key(*args, **kwargs)
+
+    def key_of(self, parts: list[bytes]) -> str:
+        """Return the key of a call from its parts."""
+        return xxh3_128_hexdigest(self._fixed + self.code_digest() + b"".join(parts))
+
+    def code_digest(self) -> bytes:
+        """Return the digest of everything the function runs; empty with `code=False`."""
+        if self.code is None:
+            return b""
+        if self.key_code is None:
+            return self.code.digest()
+        return self.code.digest() + self.key_code.digest()
+
+    def key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        """Return the key of a call."""
+        return self.key_of(self.parts(args, kwargs))
+
+    def _complain(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NoReturn:
+        """Find out which argument has no key, and say so with the ways out."""
+        if self.plan.key is not None:
+            what, named = "what key= returned", {"": self._own_key(args, kwargs)}
+        else:
+            what, named = "", self._named(args, kwargs)
+        for name, value in named.items():
+            try:
+                values.digest(value)
+            except UnkeyableArgument as error:
+                raise _unkeyable(self.name, name, what or f"argument {name!r}", error) from error.__cause__
+        raise AssertionError("unreachable: no argument is unkeyable")
+
+    def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return self.binder.named(*args, **kwargs)
+        except TypeError:
+            return {**{f"args[{i}]": value for i, value in enumerate(args)}, **kwargs}
+
+    # -- finding
+
+    @property
+    def store(self) -> Store:
+        """The store that the next call will use."""
+        return self.plan.store()
+
+    def find(self, key: str, since: float) -> Found | Outcome:
+        """
+        Find a valid result in the store, load it and count the hit.
+
+        Returns:
+            The result, or what there is instead: "miss", "stale" or the error that was met.
+        """
+        name = self._prefix + key
+        try:
+            store = self.plan.store()
+            stored = entries.read(store, name)
+            if stored is None:
+                return "miss"
+            if stored.why_invalid() is not None:
+                return "stale"
+            value = self._value_of(stored)
+            store.used(name)
+        except (IntegrityError, OSError) as error:
+            return error
+        found = Found(value, stored.elapsed_s, stored.expires_s, stored.inputs, stored.later)
+        self._count_hit(found, since)
+        return found
+
+    def _value_of(self, stored: Stored) -> Any:
+        return stored.load(self.plan.verify)
+
+    def _count_hit(self, found: Found, since: float) -> None:
+        spent_s = perf_counter() - since
+        saved_s = found.elapsed_s - spent_s
+        if saved_s < 0.0:
+            saved_s = 0.0
+        self.hits += 1
+        self.saved_s += saved_s
+        found.tell()
+        spans.cache_event(self.name, "hit", saved_s)
+        spans.add_overhead(spent_s)
+
+    def _count_failure(self, key: str, outcome: Outcome) -> None:
+        """Count a call that found nothing to use, and say so where something is wrong."""
+        if isinstance(outcome, str):
+            spans.cache_event(self.name, outcome)
+        else:
+            spans.cache_event(self.name, "error")
+            self._tell(key, outcome)
+        if outcome == "stale":
+            self.stale += 1
+        else:
+            self.misses += 1
+
+    def _tell(self, key: str, error: IntegrityError | OSError) -> None:
+        if isinstance(error, IntegrityError):
+            self.errors += 1
+            warn(f"A cached result of {self.name} is not used and is computed again ({self._prefix}{key}): {error}")
+        else:
+            self._store_failed("read", error)
+
+    def _store_failed(self, what: str, error: BaseException) -> None:
+        self.errors += 1
+        warn(
+            f"The cache of {self.name} could not be {what} ({self.store.url}): {error}. "
+            f"The function answers all the same.",
+            once=("store", what, self.name, type(error)),
+        )
+
+    def _look_kept(self, key: str, since: float) -> Found | Outcome:
+        """Find a valid result in the process, else in the store."""
+        store = self.plan.store()
+        if store is not self._memory_of:
+            self._memory, self._memory_of = {}, store
+        kept = self._memory.get(key)
+        if kept is None:
+            found = self.find(key, since)
+            return self._remember(key, found) if isinstance(found, Found) else found
+        if kept.still_valid():
+            self._turn = kept.turn = self._turn + 1
+            self._count_hit(kept, since)
+            return kept
+        self._memory.pop(key, None)
+        found = self.find(key, since)
+        if isinstance(found, Found):
+            return self._remember(key, found)
+        return "stale" if found == "miss" else found
+
+    # -- calling, plain functions
+
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Answer a call from the store, or compute, keep and return."""
+        since = perf_counter()
+        if disabled.get():
+            return self.run(args, kwargs)
+        parts = self.parts(args, kwargs)
+        key = self.key_of(parts)
+        found = self.look(key, since)
+        if isinstance(found, Found):
+            return found.value
+        return self.compute(key, args, kwargs, parts, found, since)
+
+    def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call the function as if it were not cached."""
+        args, kwargs = references.resolved(args, kwargs)
+        return self.function(*args, **kwargs)
+
+    def compute(
+        self,
+        key: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        parts: list[bytes],
+        outcome: Outcome,
+        since: float,
+        anew: bool = False,
+    ) -> Any:
+        """Compute a result that is not there, or wait for whoever computes it; `anew` does not look before."""
+        if flights.computing(key):
+            return self.run(args, kwargs)
+        while (flight := flights.board(key)) is not None:
+            flight.wait()
+            found = outcome if anew else self.look(key, since)
+            if isinstance(found, Found):
+                return found.value
+            if flight.lost and not anew:
+                self._count_failure(key, outcome)
+                return self.run(args, kwargs)
+        kept = True
+        try:
+            with self._claimed(key):
+                found = outcome if anew else self.look(key, since)
+                if isinstance(found, Found):
+                    return found.value
+                self._count_failure(key, outcome)
+                story = self.story(args, kwargs, parts)
+                with _inputs.record() as recorder, flights.inside(key):
+                    begun = perf_counter()
+                    value = self.run(args, kwargs)
+                    elapsed_s = perf_counter() - begun
+                kept = self._keep(key, value, elapsed_s, recorder, story)
+                spans.add_overhead(perf_counter() - since - elapsed_s)
+                return value
+        finally:
+            flights.land(key, lost=not kept)
+
+    @contextlib.contextmanager
+    def _claimed(self, key: str) -> Iterator[None]:
+        """Hold the store's claim of a key, so that other processes wait; without one where the store fails."""
+        claim = self._claim(key)
+        try:
+            claim.acquire()
+        except OSError as error:
+            self._store_failed("locked", error)
+        try:
+            yield
+        finally:
+            self._release(claim)
+
+    # -- calling, coroutine functions
+
+    async def call_async(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Do what `call` does for a coroutine function."""
+        since = perf_counter()
+        if disabled.get():
+            return await self.run(args, kwargs)
+        parts = self.parts(args, kwargs)
+        key = self.key_of(parts)
+        found = self.look(key, since)
+        if isinstance(found, Found):
+            return found.value
+        return await self.compute_async(key, args, kwargs, parts, found, since)
+
+    async def compute_async(
+        self,
+        key: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        parts: list[bytes],
+        outcome: Outcome,
+        since: float,
+        anew: bool = False,
+    ) -> Any:
+        """Do what `compute` does without ever blocking the event loop on somebody else."""
+        if flights.computing(key):
+            return await self.run(args, kwargs)
+        while (flight := flights.board(key)) is not None:
+            await flight.wait_async()
+            found = outcome if anew else self.look(key, since)
+            if isinstance(found, Found):
+                return found.value
+            if flight.lost and not anew:
+                self._count_failure(key, outcome)
+                return await self.run(args, kwargs)
+        kept = True
+        try:
+            async with self._claimed_async(key):
+                found = outcome if anew else self.look(key, since)
+                if isinstance(found, Found):
+                    return found.value
+                self._count_failure(key, outcome)
+                story = self.story(args, kwargs, parts)
+                with _inputs.record() as recorder, flights.inside(key):
+                    begun = perf_counter()
+                    value = await self.run(args, kwargs)
+                    elapsed_s = perf_counter() - begun
+                kept = self._keep(key, value, elapsed_s, recorder, story)
+                spans.add_overhead(perf_counter() - since - elapsed_s)
+                return value
+        finally:
+            flights.land(key, lost=not kept)
+
+    @contextlib.asynccontextmanager
+    async def _claimed_async(self, key: str) -> AsyncIterator[None]:
+        claim = self._claim(key)
+        pause_s = 0.001
+        try:
+            while not claim.try_acquire():
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 1.5, 0.05)
+        except OSError as error:
+            self._store_failed("locked", error)
+        try:
+            yield
+        finally:
+            self._release(claim)
+
+    # -- calling, plain functions that answer with an awaitable
+
+    def call_foreign(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """
+        Answer a call of a plain function that somebody's decorator made around a coroutine or generator function.
+
+        What such a function hands out shows only when it is called: the first answer, or the first entry found,
+        decides how it is called from then on.
+        """
+        if disabled.get() or self._answers == "in parts":
+            return self.run(args, kwargs)
+        if self._answers == "later":
+            return self.call_async(args, kwargs)
+        if self._answers == "at once":
+            return self.call(args, kwargs)
+        return self._first_answer(args, kwargs)
+
+    def _first_answer(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        since = perf_counter()
+        parts = self.parts(args, kwargs)
+        key = self.key_of(parts)
+        stored = self._valid(key)
+        if stored is not None:
+            self._answers = "later" if stored.later else "at once"
+            return self.call_foreign(args, kwargs)
+        story = self.story(args, kwargs, parts)
+        with _inputs.record() as recorder:
+            begun = perf_counter()
+            answer = self.run(args, kwargs)
+            elapsed_s = perf_counter() - begun
+        if inspect.isawaitable(answer):
+            self._answers = "later"
+            getattr(answer, "close", getattr(answer, "cancel", None))()  # type: ignore[misc]
+            return self.call_async(args, kwargs)
+        if inspect.isgenerator(answer) or inspect.isasyncgen(answer):
+            self._answers = "in parts"
+            warn(f"{self.name} answers with a generator, which lore.cached leaves alone: nothing of it is stored.")
+            return answer
+        self._answers = "at once"
+        self._count_failure(key, "miss")
+        self._keep(key, answer, elapsed_s, recorder, story)
+        spans.add_overhead(perf_counter() - since - elapsed_s)
+        return answer
+
+    # -- claims
+
+    def _claim(self, key: str) -> Claim:
+        try:
+            return self.store.claim(self._prefix + key)
+        except OSError as error:
+            self._store_failed("locked", error)
+            return _NoClaim()
+
+    def _release(self, claim: Claim) -> None:
+        try:
+            claim.release()
+        except OSError as error:
+            self._store_failed("unlocked", error)
+
+    # -- keeping
+
+    def story(self, args: tuple[Any, ...], kwargs: dict[str, Any], parts: list[bytes]) -> dict[str, Any]:
+        """Write down what is known before the function runs: it may change its arguments."""
+        names = ("key",) if self.plan.key is not None else self.binder.names
+        if len(names) != len(parts):
+            names = ("args", "kwargs")
+        shown = self._counting(args, kwargs) if self.plan.key is None else ("",)
+        return {
+            **stories.of_process(),
+            "function": self.stored_name,
+            "code": self.code_digest().hex(),
+            "version": repr(self.plan.version),
+            "ttl_s": None if self.plan.ttl_s == math.inf else self.plan.ttl_s,
+            "arguments": {
+                name: [part.hex(), stories.brief(name, value)]
+                for name, part, value in zip(names, parts, shown, strict=True)
+            },
+        }
+
+    def _keep(
+        self,
+        key: str,
+        value: Any,
+        elapsed_s: float,
+        recorder: _inputs.Recorder,
+        story: dict[str, Any],
+    ) -> bool:
+        """Keep a result; tell whether others will find it."""
+        expires_s = min(time.time() + self.plan.ttl_s, recorder.expires_s)
+        found = Found(value, elapsed_s, expires_s, recorder.inputs, self._answers == "later")
+        _inputs.expire(found.expires_s)
+        kept = self._save(key, found, story)
+        if self.plan.memory:
+            self._remember(key, found, anew=True)
+            return True
+        return kept
+
+    def _save(self, key: str, found: Found, story: dict[str, Any]) -> bool:
+        def write(file: Any) -> None:
+            entries.write(
+                found.value,
+                file,
+                key=key,
+                elapsed_s=found.elapsed_s,
+                expires_s=found.expires_s,
+                inputs=found.inputs,
+                story=story,
+                later=found.later,
+            )
+
+        try:
+            store = self.store
+            store.save(self._prefix + key, write)
+            self._save_facts(store, story["code"])
+        except Exception as error:
+            self._store_failed("written", error)
+            return False
+        return True
+
+    def _save_facts(self, store: Store, code: str) -> None:
+        """Keep, once for each state of the code, what explanations will compare."""
+        if self.code is None or (store.url, code) in self._told_facts:
+            return
+        name = entries.facts_name(self.folder, code)
+        if store.open(name) is None:
+            facts = self.code.facts()
+            store.save(name, lambda file: entries.write_facts(facts, file))
+        self._told_facts.add((store.url, code))
+
+    def _remember(self, key: str, found: Found, anew: bool = False) -> Found:
+        """Keep a result in the process and return the one that callers get: the first that was there."""
+        self._turn = found.turn = self._turn + 1
+        memory = self._memory
+        if anew:
+            memory[key] = found
+        else:
+            found = memory.setdefault(key, found)
+        while len(memory) > self.plan.memory:
+            oldest = min(list(memory.items()), key=lambda item: item[1].turn)[0]
+            memory.pop(oldest, None)
+        return found
+
+    # -- one entry, all entries
+
+    def contains(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Tell whether a call would be a hit now."""
+        key = self.key(args, kwargs)
+        kept = self._memory.get(key)
+        return (kept is not None and kept.still_valid()) or self._valid(key) is not None
+
+    def _valid(self, key: str) -> Stored | None:
+        """Return the entry of a key if it would be used, its value not loaded."""
+        try:
+            stored = entries.read(self.store, self._prefix + key)
+            if stored is None or stored.why_invalid() is not None:
+                return None
+            if self.plan.verify:
+                stored.verify()
+        except (IntegrityError, OSError):
+            return None
+        return stored
+
+    def stored(self, key: str) -> Stored | None:
+        """Return the entry of a key as it lies in the store."""
+        return entries.read(self.store, self._prefix + key)
+
+    def refresh(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Compute a call again, whatever is stored."""
+        parts = self.parts(args, kwargs)
+        compute = self.compute_async if self.kind == "async" else self.compute
+        return compute(self.key_of(parts), args, kwargs, parts, "miss", perf_counter(), anew=True)
+
+    def ref(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Ref:
+        """Make sure that a call's result is stored, and return its reference."""
+        return self._ref_to(self.key(args, kwargs), self.call(args, kwargs))
+
+    async def ref_async(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Ref:
+        """Do what `ref` does for a coroutine function."""
+        return self._ref_to(self.key(args, kwargs), await self.call_async(args, kwargs))
+
+    def _ref_to(self, key: str, value: Any) -> Ref:
+        store, name = self.store, self._prefix + key
+        stored = entries.read(store, name)
+        if stored is None:
+            raise StoreError(f"The result of {self.name} is not in {store.url}, so nothing can refer to it.")
+        try:
+            digest = values.digest(value)
+        except UnkeyableArgument:  # then no function takes the value itself as an argument, only this reference
+            digest = xxh3_128_digest(bytes.fromhex(stored.checksum))
+        return Ref.to(store, name, digest, stored.checksum)
+
+    def forget(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Drop the entry of a call."""
+        key = self.key(args, kwargs)
+        kept = self._memory.pop(key, None) is not None
+        return self.store.delete(self._prefix + key) or kept
+
+    def clear(self) -> int:
+        """Drop all entries of the function, those of earlier states of its code too."""
+        self.forget_memory()
+        store = self.store
+        self._told_facts.clear()
+        removed = [item.name for item in list(store.scan(self.folder)) if store.delete(item.name)]
+        return sum(map(entries.is_entry, removed))
+
+    def forget_memory(self) -> None:
+        """Drop what is kept in the process."""
+        self._memory.clear()
+
+
+class _NoClaim:
+    """Stands in where a store cannot lend a claim: everybody computes."""
+
+    def try_acquire(self) -> bool:
+        return True
+
+    def acquire(self) -> None:
+        pass
+
+    def release(self) -> None:
+        pass
+
+
+def _unkeyable(function: str, name: str, what: str, error: UnkeyableArgument) -> UnkeyableArgument:
+    way = f'ignore=("{name}",) if the result does not depend on it, or ' if name else ""
+    return UnkeyableArgument(
+        f"{function}: {what} has no key. {error} Ways out: {way}key=lambda ...: with what stands for the arguments.",
+        type_name=getattr(error, "type_name", ""),
+        path=getattr(error, "path", ""),
+    )
+
+
+def _stored_name(function: Callable[..., Any]) -> str:
+    """
+    Return the name under which a function's results are stored.
+
+    A script counts as the module it would be if it were imported, so that both find the same results.
+    """
+    module = function.__module__
+    if module == "__main__":
+        main = sys.modules.get("__main__")
+        spec = getattr(main, "__spec__", None)
+        path = getattr(main, "__file__", None)
+        if spec is not None:
+            module = spec.name
+        elif path:
+            module = os.path.splitext(os.path.basename(path))[0]
+    return f"{module}.{function.__qualname__}"
+
+
+def _folder_of(name: str) -> str:
+    """Return a folder name for a function: its own where every file system can take it, else made unique."""
+    if re.fullmatch(r"[a-z0-9_]+(\.[a-z0-9_]+)*", name) and len(name) <= 120:
+        return name
+    return f"{re.sub(r'[^A-Za-z0-9_.]+', '-', name)[:100].strip('.-')}-{xxh3_64_hexdigest(name.encode())[:8]}"
