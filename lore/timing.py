@@ -10,36 +10,65 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TextIO, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Protocol, TextIO, TypeVar, overload
 
 from lore import _wrapping
 from lore._timing import events, spans, wrappers
 from lore.errors import DecorationError
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from pandas import DataFrame
+
     from lore._timing.reports import Report
-    from lore.typing import Cached, CachedSource, M, P, R, Source, Timed, TimedCached, TimedCachedSource, TimedDecorator
+    from lore._timing.runs import Comparison, Record, Run
+    from lore.typing import (
+        Cached,
+        CachedSource,
+        OfClass,
+        P,
+        Q,
+        R,
+        S,
+        Source,
+        Timed,
+        TimedCached,
+        TimedCachedSource,
+        TimedDecorator,
+    )
     from lore.typing import TimedSource as _TimedSource
 
 __all__ = [
-    "TimingInfo",
+    "compare",
     "configure_logging",
+    "joblib_progress",
+    "keras_progress",
     "note",
     "off_error",
     "on_error",
     "overhead_s",
     "prometheus",
+    "record",
     "report",
+    "run",
+    "runs",
     "timed",
+    "TimingInfo",
+    "track",
 ]
+
+T = TypeVar("T")
 
 _SPELLINGS = ("@lore.timed", '@lore.timed("name", slow_s=0.1)', 'with lore.timed("name"):')
 
 
-class TimingInfo(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class TimingInfo:
     """
     What was measured of one function in this process; seconds throughout, zeros where it was never called.
 
@@ -103,8 +132,8 @@ if TYPE_CHECKING:
 _SLOW_S = 0.1
 
 
-@overload
-def timed(function: M, /) -> M: ...
+@overload  # above @classmethod
+def timed(function: Callable[Concatenate[type[S], Q], R], /) -> OfClass[S, Q, R]: ...
 @overload
 def timed(function: CachedSource[P, R], /) -> TimedCachedSource[P, R]: ...
 @overload
@@ -205,7 +234,7 @@ def _decorated(target: Any, options: dict[str, Any]) -> Any:
     mode = os.environ.get("LORE_TIMING", "").strip().lower()
     is_off = mode in ("off", "0", "false", "no")
 
-    def make(function: Callable[..., Any]) -> Callable[..., Any]:
+    def make(function: Callable[..., Any]) -> Any:
         if is_off:
             return _unmeasured(function)
         layer = TimedLayer(function, options)
@@ -304,8 +333,8 @@ class Block:
         """Find what this `with` began: the innermost of this context, or the latest where the context changed."""
         innermost = _blocks.get()
         if innermost is not None and innermost[0] is self and innermost[1] in self._entered:
-            _, timing, outer = innermost
-            _blocks.set(outer)
+            timing: wrappers.Timing = innermost[1]
+            _blocks.set(innermost[2])
             self._entered.remove(timing)
             return timing
         return self._entered.pop()
@@ -347,8 +376,8 @@ def report() -> Report:
     value is taken (`print(report())`, `report().to_frame()`) nothing is printed beside.
 
     Each line has calls, total and self time (what no timed function below accounts for), share of all time measured,
-    p50, p95, max, and where there are any: errors, cache hits and the seconds they saved, queries and rows, requests. The
-    last line is what lore itself cost.
+    p50, p95, max, and where there are any: errors, cache hits and the seconds they saved, queries and rows, requests.
+    The last line is what lore itself cost.
     """
     from lore._timing import reports
 
@@ -425,3 +454,129 @@ def configure_logging(level: str = "info", *, json: bool | None = None, stream: 
         Whether anything was set up: False if structlog was configured already.
     """
     return events.configure_logging(level, json, stream)
+
+
+# --- progress ---------------------------------------------------------------------------------------------------------
+
+
+def track(
+    items: Iterable[T], total: int | None = None, *, name: str = "loop", progress: bool | None = None
+) -> Iterator[T]:
+    """
+    Yield the items of a loop and show on a terminal how far it is: `for row in lore.timing.track(rows):`.
+
+    Args:
+        items: what to go through.
+        total: how many there are, where `len` does not tell.
+        name: what the line says.
+        progress: None shows it on a terminal or in a notebook after two seconds, True always, False never.
+    """
+    from lore._timing import progress as engine
+
+    return engine.tracked(items, name, total, progress)
+
+
+def joblib_progress(
+    total: int | None = None, *, name: str = "joblib", progress: bool | None = None
+) -> AbstractContextManager[object]:
+    """
+    Show on a terminal how many tasks of a joblib loop are done.
+
+    `with lore.timing.joblib_progress(100): Parallel(n_jobs=4)(delayed(f)(x) for x in xs)`
+    """
+    from lore._timing import progress as engine
+
+    return engine.joblib_loop(name, total, progress)
+
+
+def keras_progress(progress: bool | None = None) -> Any:
+    """
+    Return a Keras callback that shows epochs on a terminal and notes the metrics of each.
+
+    `model.fit(x, y, callbacks=[lore.timing.keras_progress()])`
+    """
+    from lore._timing import progress as engine
+
+    return engine.keras_callback(progress)
+
+
+# --- runs -------------------------------------------------------------------------------------------------------------
+
+
+def run(name: str, /, *, seed: int | None = None, **parameters: Any) -> Run:
+    """
+    Keep a record of everything that happens in a block: `with lore.timing.run("nightly", depth=6) as run:`.
+
+    The record is one file of JSON lines under `$LORE_HOME/runs`, whole after every line: a run whose process is killed
+    keeps what it had written, and its status becomes `died`. It has the commit and a hash of uncommitted changes, the
+    versions of the packages, the state of the random generators, the parameters, everything `note`d, every call that
+    took 10 ms, the calls and seconds of every node of the tree, the keys of cached results and what they came from.
+    Runs nest. Also a decorator: every call of the function is a run then.
+
+    Args:
+        name: any text; many runs may have the same.
+        seed: seeds the generators of the standard library, numpy, Keras and torch (those that are loaded).
+        parameters: what the run is about; secrets are hidden by their names.
+
+    Raises:
+        DecorationError: the name is no text.
+
+    Threads: what other threads note and time belongs to the run while it is the only one of the process.
+    """
+    from lore._timing import runs as engine
+
+    if not isinstance(name, str) or not name:
+        raise DecorationError(f'a run needs a name: lore.timing.run("nightly"); it was {name!r}.')
+    return engine.Run(name, parameters, seed)
+
+
+def runs(name: str | None = None) -> DataFrame:
+    """
+    Return a row for each run of this home, oldest first.
+
+    Columns: id, name, status ("running", "finished", "failed", "died"), started (UTC), elapsed_s, commit (None outside
+    git), dirty ("" where everything was committed, else a hash of what was not), parameters, metrics (dicts), error,
+    outer (the id of the run around it).
+
+    Args:
+        name: only runs of this name.
+
+    Raises:
+        MissingDependencyError: pandas is not installed.
+    """
+    from lore._timing import runs as engine
+
+    return engine.frame(name)
+
+
+def record(run: str | Run) -> Record:
+    """
+    Return everything that is known of one run: also its spans, cache keys, seeds, versions and the history of metrics.
+
+    Args:
+        run: an id (or its beginning), or a name, which means the latest run of that name.
+
+    Raises:
+        RunNotFound: there is none.
+    """
+    from lore._timing import runs as engine
+
+    return engine.find(run)
+
+
+def compare(a: str | Run, b: str | Run) -> Comparison:
+    """
+    Say what differs between two runs: parameters, metrics, code, versions, seeds, time by function, cache keys.
+
+    Args:
+        a, b: ids or names. A name means the latest run of that name; the same name twice its last two.
+
+    Returns:
+        An object that prints itself; `.differences`, `.to_frame()`, `.to_dict()`.
+
+    Raises:
+        RunNotFound: there is none.
+    """
+    from lore._timing import runs as engine
+
+    return engine.compare(a, b)

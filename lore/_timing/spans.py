@@ -51,6 +51,7 @@ FIRST = 3
 """So many calls of every node are remembered one by one, however short."""
 
 _MOST_NODES = 2_000
+_LONG_S = 2.0
 _OUTSIDE = frozenset({"StopIteration", "StopAsyncIteration", "GeneratorExit", "CancelledError"})
 """Exceptions that end a call without being an error of it."""
 
@@ -82,6 +83,8 @@ class Node:
         self.function = function
         self.site = site
         self.is_recursive = parent is not None and title in parent.open
+        self.path: tuple[str, ...]
+        self.open: frozenset[str]
         self.path, self.open = _place(parent, title)
         self.buffer: list[float] = []
         self.append = self.buffer.append
@@ -152,7 +155,7 @@ class Site(dict[Node, Node]):
     def __missing__(self, parent: Node) -> Node:
         """Find the node for a caller that comes for the first time, or whose calls are watched while they run."""
         node = self._under(parent)
-        if self.progress is not False and _is_watched(self):
+        if self.progress or (self.progress is None and is_somebody_watching()):
             from lore._timing import progress
 
             if progress.begins(node):
@@ -382,10 +385,14 @@ def _remember(
             node.limit = site.limit
     notes = _notes_of(node)
     run = current_run()
-    span = Span(node, start_s, elapsed_s, threading.get_ident(), outcome, notes, run and run.id, request_id.get())
+    span = Span(
+        node, start_s, elapsed_s, threading.get_ident(), outcome, notes, run.id if run else None, request_id.get()
+    )
     spans.append(span)
-    if site.progress is not False and "lore._timing.progress" in sys.modules:
-        sys.modules["lore._timing.progress"].ended(node, elapsed_s, outcome)
+    if elapsed_s >= _LONG_S or "lore._timing.progress" in sys.modules:
+        from lore._timing import progress
+
+        progress.ended(node, elapsed_s, outcome)
     if run is not None:
         run.span(span)
     for watcher in _watchers:
@@ -778,10 +785,8 @@ def cost_of_a_call_s() -> float:
 # --- progress ---------------------------------------------------------------------------------------------------------
 
 
-def _is_watched(site: Site) -> bool:
+def is_somebody_watching() -> bool:
     """Tell whether somebody sits in front of this process: a terminal or a notebook, and no CI."""
-    if site.progress:
-        return True
     if "ipykernel" in sys.modules:
         return True
     try:

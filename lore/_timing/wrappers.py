@@ -121,7 +121,7 @@ def make(function{_}, site{_}, wrappers{_}):
 """
 
 
-def wrap(function: Any, kind: Kind, site: Site, flat: bool = False) -> Callable[..., Any]:
+def wrap(function: Any, kind: Kind, site: Site, flat: bool = False) -> Any:
     """
     Make the wrapper of one function.
 
@@ -196,7 +196,7 @@ def _shape(function: Callable[..., Any]) -> _Shape:
 
 
 @functools.lru_cache(maxsize=1024)
-def _maker(template: str, shape: _Shape) -> Callable[..., Any]:
+def _maker(template: str, shape: _Shape) -> Any:
     """Compile the wrapper for one shape of signature."""
     taken = [*shape.positional, *shape.named, shape.star or "", shape.stars or ""]
     mark = "_"
@@ -214,7 +214,7 @@ def _maker(template: str, shape: _Shape) -> Callable[..., Any]:
     )
     scope: dict[str, Any] = {"__name__": __name__}
     exec(compile(source, FILE, "exec"), scope)
-    return scope["make"]  # type: ignore[no-any-return]
+    return scope["make"]
 
 
 def _parameters(shape: _Shape) -> list[str]:
