@@ -92,6 +92,8 @@ def _is_sunder(name: str) -> bool:
 
 def _is_generated(cls: type, name: str, value: Any) -> bool:
     """Tell the methods that dataclasses, attrs and namedtuple write from those that the user wrote."""
+    if type(value).__name__ == "_tuplegetter":
+        return True
     inner = value
     while isinstance(getattr(inner, "__wrapped__", None), types.FunctionType):
         inner = inner.__wrapped__
@@ -99,10 +101,9 @@ def _is_generated(cls: type, name: str, value: Any) -> bool:
     if not isinstance(inner, types.FunctionType):
         return False
     file = inner.__code__.co_filename
-    if file.startswith("<attrs generated"):
-        return True
-    if "__dataclass_fields__" in cls.__dict__:
-        return file == "<string>" and _is_sunder(name)
+    if "__dataclass_fields__" in cls.__dict__ or "__attrs_attrs__" in cls.__dict__:
+        generated = file == "<string>" or file.startswith("<attrs generated")
+        return _is_sunder(name) and (generated or origins.of_file(file) not in (None, origins.OWN))
     if issubclass(cls, tuple) and hasattr(cls, "_fields"):
         return origins.of_file(file) == origins.PYTHON or str(inner.__globals__.get("__name__")).startswith(
             "namedtuple_"

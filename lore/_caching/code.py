@@ -9,6 +9,7 @@ differs between two of them.
 from __future__ import annotations
 
 import collections
+import contextlib
 import sys
 import types
 from typing import Any
@@ -97,17 +98,15 @@ class _Seen:
         return facts
 
 
-_TRIES = 5
+_TRIES = 4
 
 
 def _walk(function: Any) -> Walk:
-    """Walk; once more if another thread changed something on the way."""
-    for _ in range(_TRIES - 1):
-        try:
+    """Walk; again if another thread changed something on the way; and if it cannot be, over what stands in the way."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(Exception):
             return Walk(function)
-        except RuntimeError:  # a dictionary changed its size
-            continue
-    return Walk(function)
+    return Walk(function, strict=False)
 
 
 _known: collections.OrderedDict[int, tuple[Any, Code]] = collections.OrderedDict()

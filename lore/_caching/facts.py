@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import reprlib
 from collections.abc import Iterator, Mapping
 from typing import Any, TypedDict
 
@@ -40,14 +41,22 @@ Facts = dict[str, Fact]
 _SECRET = re.compile(r"passw|secret|token|credential|api_?key|private|dsn|signing", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@/\s]*@")
 _LONGEST = 60
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel = 4
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = _SHORT.maxset = _SHORT.maxfrozenset = _SHORT.maxdeque = 16
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = _LONGEST + 10
 
 
 def shown(name: str, value: object) -> str:
-    """Show a small value as it may be stored and printed: short, and never a secret."""
+    """Show a small value as it may be stored and printed: short, and never a secret; else the empty string."""
     if _SECRET.search(name):
         return ""
-    text = _URL_PASSWORD.sub(r"\1***@", ascii(value) if isinstance(value, bytes) else repr(value))
-    return text if len(text) <= _LONGEST else ""
+    try:
+        text = _SHORT.repr(value)
+    except Exception:  # an integer that is too long to be written
+        return ""
+    whole = len(text) <= _LONGEST and "..." not in text and not _SECRET.search(text)
+    return _URL_PASSWORD.sub(r"\1***@", text) if whole else ""
 
 
 def place(filename: str) -> str:

@@ -70,8 +70,18 @@ _CALLABLES_IN_C = (
     types.ClassMethodDescriptorType,
 )
 _NAMED = (type, types.FunctionType, types.ModuleType, types.BuiltinFunctionType)
-_CONTAINERS = (list, tuple, dict, set, frozenset, collections.deque, types.MappingProxyType)
-_ORDERED = (collections.OrderedDict, collections.Counter, collections.defaultdict)
+_CONTAINERS = (
+    list,
+    tuple,
+    dict,
+    set,
+    frozenset,
+    collections.Counter,
+    collections.OrderedDict,
+    collections.defaultdict,
+    collections.deque,
+    types.MappingProxyType,
+)
 # Bases whose instances keep nothing that their attributes and items do not show.
 _TRANSPARENT = frozenset(
     {object, dict, list, set, frozenset, tuple, str, int, float, bytes, abc.ABC, typing.Generic, typing.Protocol}
@@ -98,6 +108,8 @@ class Walk:
 
     Args:
         root: where it begins.
+        strict: raise where something cannot be looked at; else an object counts by its type, and code that cannot be
+            read is like no other code.
 
     Attributes:
         digest: of everything reached, without versions, 16 bytes.
@@ -107,7 +119,7 @@ class Walk:
         watch: everything that was looked at.
     """
 
-    def __init__(self, root: object) -> None:
+    def __init__(self, root: object, strict: bool = True) -> None:
         self.watch = Watch()
         self.facts: Facts = {}
         self.packages: set[Origin] = set()
@@ -119,7 +131,7 @@ class Walk:
         self._plain: dict[bytes, bytes] = {}  # what stands in facts for what stands in records: names for numbers
         records = [self.value(root, Label("function", ""))]
         while self._waiting:
-            records.append(_joined(self._record(*self._waiting.popleft())))
+            records.append(self._read(*self._waiting.popleft(), strict))
         self.digest = xxhash.xxh3_128_digest(_joined(records))
         self.watch.seal()
 
@@ -130,24 +142,24 @@ class Walk:
         kind = type(value)
         if kind in _ATOMS:
             return _atom(value)
-        if kind in _CONTAINERS or kind in _ORDERED:
+        if kind in _CONTAINERS:
             return self._container(value, label)
-        if isinstance(value, types.ModuleType):
-            return self._module(value, label)
         if kind in _FROZEN:
             return self._by_content(value, label)
-        if isinstance(value, type) and not isinstance(value, types.GenericAlias):
-            return self._class_or_name(value, label)
-        if isinstance(value, enum.Enum):
-            return _joined([b"member", self.value(kind, label), value.name.encode()])
-        if isinstance(value, _CALLABLES_IN_C):
-            return self._builtin(value, label)
-        if isinstance(value, types.FunctionType):
-            return self._function_or_name(value, label)
-        if _is_mock(kind):
-            return b"mock" + _unrepeatable(value)
         if _is_typing(value):
             return self._typing(value, label)
+        if issubclass(kind, types.ModuleType):
+            return self._module(value, label)
+        if issubclass(kind, type):
+            return self._class_or_name(value, label)
+        if issubclass(kind, types.FunctionType):
+            return self._function_or_name(value, label)
+        if issubclass(kind, _CALLABLES_IN_C):
+            return self._builtin(value, label)
+        if issubclass(kind, enum.Enum):
+            return _joined([b"member", self.value(kind, label), value.name.encode()])
+        if _is_mock(kind):
+            return b"mock" + _unrepeatable(value)
         return self._numbered(value, label)
 
     def _numbered(self, value: object, label: Label) -> bytes:
@@ -175,20 +187,18 @@ class Walk:
         return xxhash.xxh3_128_digest(_joined([self._plain.get(part, part) for part in parts]))
 
     def _items(self, value: Any, label: Label) -> Iterator[bytes]:
-        if isinstance(value, dict | types.MappingProxyType):
-            if isinstance(value, collections.defaultdict):
+        kind = type(value)
+        if issubclass(kind, dict | types.MappingProxyType):
+            if issubclass(kind, collections.defaultdict):
                 yield self.value(value.default_factory, label)
             for key, item in self.watch.mapping(value):
                 yield self.value(key, label)
                 yield self.value(item, label)
             return
-        if isinstance(value, tuple | frozenset):
-            items: Any = value
-        else:
-            items = self.watch.sequence(value)
-        if isinstance(value, collections.deque):
+        items: Any = tuple(value) if issubclass(kind, tuple | frozenset) else self.watch.sequence(value)
+        if issubclass(kind, collections.deque):
             yield _atom(value.maxlen)
-        if isinstance(value, set | frozenset):
+        if issubclass(kind, set | frozenset):
             items = sorted(items, key=_order)
         for item in items:
             yield self.value(item, label)
@@ -197,7 +207,7 @@ class Walk:
         """Take a value of somebody else's type by its content, or by its type where it has none that can be taken."""
         kind = type(value)
         self._mention(kind.__module__)
-        if isinstance(value, logging.Logger):
+        if issubclass(kind, logging.Logger):
             return b"logger"
         try:
             digest = content(value)
@@ -239,7 +249,7 @@ class Walk:
     def _builtin(self, value: Any, label: Label) -> bytes:
         """A function written in C: by its name and the version of who brings it, with the object it is bound to."""
         owner = getattr(value, "__self__", None)
-        if owner is None or isinstance(owner, types.ModuleType):
+        if owner is None or _is(owner, types.ModuleType):
             module = getattr(value, "__module__", None) or getattr(
                 getattr(value, "__objclass__", None), "__module__", ""
             )
@@ -277,28 +287,38 @@ class Walk:
 
     # --- records ------------------------------------------------------------------------------------------------------
 
+    def _read(self, value: Any, label: Label, strict: bool) -> bytes:
+        try:
+            return _joined(self._record(value, label))
+        except Exception:
+            if strict:
+                raise
+            kind = type(value)
+            return _named(kind) + (os.urandom(16) if issubclass(kind, types.FunctionType | type) else b"")
+
     def _record(self, value: Any, label: Label) -> Iterator[bytes]:
         """Write the record of something that has a number."""
-        if isinstance(value, types.FunctionType):
+        kind = type(value)
+        if issubclass(kind, types.FunctionType):
             layer = _layer_of(value)
             yield from self._layer(value, layer, label) if layer is not None else self._function(value, label)
-        elif isinstance(value, type):
+        elif issubclass(kind, type):
             yield from self._class(value, label)
-        elif isinstance(value, types.ModuleType):
+        elif issubclass(kind, types.ModuleType):
             yield from self._whole_module(value, label)
-        elif isinstance(value, types.MethodType):
+        elif issubclass(kind, types.MethodType):
             yield from (b"method", self.value(value.__func__, label), self.value(value.__self__, label))
-        elif isinstance(value, functools.partial | functools.partialmethod):
+        elif issubclass(kind, functools.partial | functools.partialmethod):
             yield from (b"partial", self.value(value.func, label))
             yield self._constant(value.args, label.at("args"))
             yield self._constant(value.keywords, label.at("keywords"))
-        elif isinstance(value, property):
+        elif issubclass(kind, property):
             yield from (b"property", *(self.value(one, label) for one in (value.fget, value.fset, value.fdel)))
-        elif isinstance(value, classmethod | staticmethod):
-            yield from (type(value).__name__.encode(), self.value(value.__func__, label))
-        elif isinstance(value, functools.cached_property):
+        elif issubclass(kind, classmethod | staticmethod):
+            yield from (kind.__name__.encode(), self.value(value.__func__, label))
+        elif issubclass(kind, functools.cached_property):
             yield from (b"cached_property", self.value(value.func, label))
-        elif type(value) is functools._lru_cache_wrapper:
+        elif kind is functools._lru_cache_wrapper:
             yield from (b"lru_cache", self.value(value.__wrapped__, label))
         else:
             yield from self._instance(value, label)
@@ -355,7 +375,7 @@ class Walk:
     def _constant(self, value: object, label: Label) -> bytes:
         """Take a value that has a name, and write it down among the facts unless it has facts of its own."""
         known = self.value(value, label)
-        called = getattr(value, "__name__", None) if isinstance(value, _NAMED) else None
+        called = getattr(value, "__name__", None) if _is(value, _NAMED) else None
         if called is not None:
             if called != label.name.rpartition(".")[2]:
                 self._note(label._replace(kind="name"), self._plain.get(known, known), value)
@@ -441,8 +461,8 @@ class Walk:
         found: Any = function.__globals__[outer[0]]
         self.watch.item(function.__globals__, outer[0], found)
         for name in outer[1:]:
-            found = vars(found).get(name) if isinstance(found, type) else None
-        return found if isinstance(found, type) else None
+            found = vars(found).get(name) if _is(found, type) else None
+        return found if _is(found, type) else None
 
     def _imported(self, function: types.FunctionType, ref: Ref, file: str) -> bytes:
         """An import inside a function: packages are not imported to look at them, the user's own modules are."""
@@ -465,11 +485,11 @@ class Walk:
     def _along(self, value: Any, path: tuple[str, ...], label: Label) -> bytes:
         """Follow attributes from module to module, then take what is found."""
         for position, name in enumerate(path):
-            if isinstance(value, types.FunctionType) and name in value.__dict__ and name != "__wrapped__":
+            if _is(value, types.FunctionType) and name in value.__dict__ and name != "__wrapped__":
                 taken = self._constant(value.__dict__[name], label.at(name))
                 self.watch.item(value.__dict__, name, value.__dict__[name])
                 return _joined([self.value(value, label), taken])
-            if not isinstance(value, types.ModuleType):
+            if not _is(value, types.ModuleType):
                 break
             if origins.of_module(value).kind != "own":
                 return self._among_others(value, path[position:], label)
@@ -495,7 +515,7 @@ class Walk:
         known = self._constant(module, label)
         value: Any = module
         for name in path:
-            if not isinstance(value, types.ModuleType):
+            if not _is(value, types.ModuleType):
                 break
             names = value.__dict__
             if name not in names:
@@ -503,9 +523,9 @@ class Walk:
                 return known
             value = names[name]
             self.watch.item(names, name, value)
-        if _is_mock(type(value)) or (isinstance(value, types.FunctionType) and _origin_of(value).kind == "own"):
+        if _is_mock(type(value)) or (_is(value, types.FunctionType) and _origin_of(value).kind == "own"):
             return _joined([known, self.value(value, label)])
-        if isinstance(value, type) and _origin_of_class(value).kind == "own":
+        if _is(value, type) and _origin_of_class(value).kind == "own":
             return _joined([known, self.value(value, label)])
         return known
 
@@ -538,7 +558,7 @@ class Walk:
         for name in sorted(name for name in names if not (name.startswith("__") and name.endswith("__"))):
             value = names[name]
             self.watch.item(names, name, value)
-            if isinstance(value, types.ModuleType) and origins.of_module(value).kind == "own":
+            if _is(value, types.ModuleType) and origins.of_module(value).kind == "own":
                 continue  # modules that it imported are not what it is
             yield from (name.encode(), self._constant(value, Label("constant", name, names.get("__file__") or "")))
 
@@ -552,18 +572,18 @@ class Walk:
             return
         self.watch.attribute(value, "__class__", kind)
         parts: list[bytes] = []
-        if isinstance(value, dict | list | set | frozenset | tuple):
+        if issubclass(kind, dict | list | set | frozenset | tuple):
             parts = list(self._items(value, label))
-        elif isinstance(value, str | bytes | int | float):
-            base: Any = next(base for base in (str, bytes, int, float) if isinstance(value, base))
-            parts = [_atom(base(value))]
+        elif issubclass(kind, str | bytes | int | float):
+            base: Any = next(base for base in (str, bytes, int, float) if issubclass(kind, base))
+            parts = [_atom(base.__new__(base, value))]
         if parts:
             self._note(label, self._without_numbers(parts))
         yield from parts
         state = vars_of(value)
         if state:
             self.watch.mapping(state)
-        derived = {name for name, item in _class_items(kind) if isinstance(item, functools.cached_property)}
+        derived = {name for name, item in _class_items(kind) if _is(item, functools.cached_property)}
         for name in sorted(map(str, state)):
             if name not in derived:
                 yield from (name.encode(), self._constant(state[name], label.at(name)))
@@ -582,7 +602,7 @@ class Walk:
         with contextlib.suppress(Exception):  # objects that stand in for others keep them out of sight
             held["__wrapped__"] = value.__wrapped__
         for name, item in sorted(held.items()):
-            if isinstance(item, types.FunctionType | types.MethodType | functools.partial | type):
+            if _is(item, types.FunctionType | types.MethodType | functools.partial | type):
                 yield from (name.encode(), self.value(item, label))
 
 
@@ -605,6 +625,11 @@ _local = threading.local()
 
 
 # --- small questions --------------------------------------------------------------------------------------------------
+
+
+def _is(value: object, kinds: Any) -> bool:
+    """Tell what a value is, as `isinstance`, but by its type alone: an object may claim to be of another class."""
+    return issubclass(type(value), kinds)
 
 
 def _joined(parts: list[bytes] | Iterator[bytes]) -> bytes:
@@ -649,8 +674,8 @@ def _named(value: Any) -> bytes:
 
 def _plainly(value: Any) -> bytes:
     """Name something for a fact, in a way that moving it to another module does not change."""
-    name = getattr(value, "__qualname__", None)
-    return str(name or type(value).__qualname__).encode("utf-8", "replace")
+    name = value.__qualname__ if _is(value, type | types.FunctionType) else type(value).__qualname__
+    return name.encode("utf-8", "replace")
 
 
 def _qualname(function: Any) -> str:
@@ -688,7 +713,7 @@ def _origin_of_class(cls: type) -> Origin:
 
 
 def _shown(name: str, value: Any) -> str:
-    if isinstance(value, _NAMED):
+    if _is(value, _NAMED):
         module = getattr(value, "__module__", None)
         return f"{module}.{value.__qualname__}" if module else str(value.__name__)
     if value is not None and (type(value) in _ATOMS or type(value) in _CONTAINERS or type(value) in _FROZEN):
@@ -739,7 +764,7 @@ def _unrepeatable(value: object) -> bytes:
 
 
 def _is_typing(value: Any) -> bool:
-    return isinstance(value, types.GenericAlias | types.UnionType) or type(value).__module__ == "typing"
+    return issubclass(type(value), types.GenericAlias | types.UnionType) or type(value).__module__ == "typing"
 
 
 def _is_transparent(kind: type) -> bool:

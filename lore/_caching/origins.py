@@ -46,6 +46,7 @@ _STDLIB = tuple(
 )
 _SITE = re.compile(r"[/\\](?:site|dist)-packages[/\\]")
 _SEPARATORS = re.compile(r"[-_.]+")
+_BEFORE_VERSION = re.compile(r"-(?=\d)")
 
 
 @functools.lru_cache(maxsize=4096)
@@ -151,7 +152,7 @@ def _distributions(root: str) -> dict[str, str]:
         stem, suffix = os.path.splitext(name)
         # an egg-info beside sources is what a checkout has: only among installed packages does it name one
         if suffix == ".dist-info" or (suffix == ".egg-info" and _SITE.search(root + os.sep)):
-            found.setdefault(_normal(stem.partition("-")[0]), os.path.join(root, name))
+            found.setdefault(_normal(_BEFORE_VERSION.split(stem)[0]), os.path.join(root, name))
     return found
 
 
