@@ -245,7 +245,7 @@ def query(sql: Any, url: Any = None, /, **parameters: Any) -> pd.DataFrame:
     database = connections.resolve(url)
     statement = _statement(sql, parameters, database, "query", Path())
     if _inputs.active():
-        _note(url, database, None, None)
+        _note(url, database, statement)
     return _fetch(database, statement, connections.Plan("query", connections.tag_of("query")), None)
 
 
@@ -365,29 +365,28 @@ class _Call:
             return None
         return bind(text, self.arguments, f"freshness of {self.layer.owner}", backslashes=self.database.backslashes)
 
+    def note(self) -> None:
+        """Tell the cached function around what is about to be read."""
+        _note(self.layer.url, self.database, self.statement, self.freshness(), self.plan())
+
 
 def _load(layer: SourceLayer, written: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> pd.DataFrame:
     call = _Call(layer, written, args, kwargs)
     if _inputs.active():
-        _note(layer.url, call.database, call.freshness(), call.plan())
+        call.note()
     return _fetch(call.database, call.statement, call.plan(), layer.settings.progress)
 
 
 async def _load_later(layer: SourceLayer, written: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> pd.DataFrame:
+    import asyncio
+
     call = _Call(layer, await written, args, kwargs)
     if _inputs.active():
-        await _in_thread(_note, layer.url, call.database, call.freshness(), call.plan())
+        await asyncio.to_thread(call.note)
     began = time.perf_counter()
     frame = await connections.fetch_async(call.database, call.statement, call.plan())
     _measure(layer.owner, frame, time.perf_counter() - began)
     return frame
-
-
-async def _in_thread(function: Callable[..., Any], *args: Any) -> Any:
-    """Run in a thread that shares this task's context."""
-    import asyncio
-
-    return await asyncio.to_thread(function, *args)
 
 
 def _fetch(
@@ -417,7 +416,7 @@ def _stream(call: _Call, rows: int) -> Iterator[pd.DataFrame]:
     """Yield the rows of a call in frames; nothing is asked of the database before the first is wanted."""
     layer = call.layer
     if _inputs.active():
-        _note(layer.url, call.database, call.freshness(), call.plan())
+        call.note()
     with _progress(call.plan(), layer.settings.progress) as watched:
         began = time.perf_counter()
         with contextlib.closing(connections.stream(call.database, call.statement, watched, rows)) as frames:
@@ -430,9 +429,11 @@ def _stream(call: _Call, rows: int) -> Iterator[pd.DataFrame]:
 async def _stream_later(
     layer: SourceLayer, written: Any, args: tuple[Any, ...], kwargs: dict[str, Any], rows: int
 ) -> AsyncIterator[pd.DataFrame]:
+    import asyncio
+
     call = _Call(layer, await written, args, kwargs)
     if _inputs.active():
-        await _in_thread(_note, layer.url, call.database, call.freshness(), call.plan())
+        await asyncio.to_thread(call.note)
     async with contextlib.aclosing(
         connections.stream_async(call.database, call.statement, call.plan(), rows)
     ) as frames:
@@ -550,10 +551,19 @@ def _rows(layer: SourceLayer, kwargs: dict[str, Any]) -> tuple[int, dict[str, An
 # what is told to the other rooms
 
 
-def _note(url: Any, database: connections.Database, statement: Statement | None, plan: connections.Plan | None) -> None:
+def _note(
+    url: Any,
+    database: connections.Database,
+    statement: Statement,
+    fresh: Statement | None = None,
+    plan: connections.Plan | None = None,
+) -> None:
+    """Note the database, its freshness and the files that a statement reads as inputs of the cached function around."""
     from lore._querying import freshness
 
-    freshness.note(url, database, statement, plan)
+    freshness.note(url, database, fresh, plan)
+    for path in database.files(statement):
+        _inputs.note(_inputs.of_path(path))
 
 
 def _measure(owner: str, frame: pd.DataFrame, elapsed_s: float) -> None:

@@ -4,7 +4,6 @@ Which database a URL means, and how every query to it is run: watched, retried, 
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import random
@@ -106,6 +105,10 @@ class Database(Protocol):
         """Write a frame in one transaction; return the number of rows."""
         ...
 
+    def files(self, statement: Statement) -> list[str]:
+        """List the local files that a statement reads in place."""
+        ...
+
 
 # ---------------------------------------------------------------------------------------------------------------------
 # which database
@@ -168,7 +171,8 @@ def check_url(url: Any) -> None:
     if isinstance(url, str) and not (_ENVIRONMENT.match(url) or "://" in url):
         raise DecorationError(
             f"{hide_password(url)!r} is no database URL: write dialect://..., such as postgresql://user@host/name or "
-            f"duckdb:///file.duckdb, or $NAME for an environment variable."
+            f"duckdb:///file.duckdb, or $NAME for an environment variable. "
+            f'Right: @lore.sql_source("$WAREHOUSE_URL")'
         )
 
 
@@ -347,6 +351,8 @@ async def stream_async(
     database: Database, statement: Statement, plan: Plan, rows: int
 ) -> AsyncGenerator[pd.DataFrame, None]:
     """Yield the rows in frames of `rows` without holding up the loop."""
+    import asyncio
+
     source = _Stream(database, statement, plan, rows)
     try:
         while (frame := await run_async(source.next, source.watch_next())) is not None:

@@ -16,7 +16,6 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from lore import _inputs
 from lore._extras import require
 from lore._querying import frames, tables
 from lore._querying.connections import Plan, qualified, quoted
@@ -116,6 +115,11 @@ class DuckDB:
                     connection.unregister(_INCOMING)
         return len(frame)
 
+    def files(self, statement: Statement) -> list[str]:
+        """List the local files that a statement reads in place: those whose paths stand in it as literals."""
+        paths = _LITERAL.findall(statement.statement)
+        return [found for path in paths for found in sorted(glob.glob(path.replace("''", "'")))]
+
     # -----------------------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
@@ -148,8 +152,6 @@ class DuckDB:
         """Begin a statement; nothing has run yet when this returns, except what cannot wait."""
         text, values = render(statement, placeholder="${}".format, adapt=_adapt, tag=plan.tag)
         _refuse_writing(text, statement.owner)
-        if _inputs.active():
-            _note_files(statement.statement)
         watch.attach(cursor.interrupt)
         return cursor.sql(text, params=values or None)
 
@@ -285,13 +287,6 @@ def _refuse_infinity(column: Any, name: str) -> None:
 
 
 _LITERAL = re.compile(r"'((?:[^']|'')+\.(?:parquet|csv|tsv|txt|json|jsonl|ndjson|db|arrow)(?:\.\w+)?)'", re.IGNORECASE)
-
-
-def _note_files(text: str) -> None:
-    """Note the local files whose paths stand in a statement as inputs of the cached function around."""
-    for path in _LITERAL.findall(text):
-        for found in sorted(glob.glob(path.replace("''", "'"))):
-            _inputs.note(_inputs.of_path(found))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

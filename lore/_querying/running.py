@@ -7,7 +7,6 @@ awake for Ctrl-C; whoever wants the query to stop asks its `Watch`, which knows 
 
 from __future__ import annotations
 
-import asyncio
 import collections
 import os
 import queue
@@ -108,6 +107,8 @@ def run(work: Callable[[], T], watch: Watch) -> T:
 
 async def run_async(work: Callable[[], T], watch: Watch) -> T:
     """Run `work` in a worker and await it; cancelling the task stops the query at the server."""
+    import asyncio
+
     loop = asyncio.get_running_loop()
     finished = asyncio.Event()
 

@@ -41,11 +41,12 @@ def write_selectable(value: Any, dialect: Any, arguments: Mapping[str, Any], own
     given = {name: plain(argument) for name, argument in arguments.items() if _is_plain(argument)}
     problem = ""
     try:
-        compiled = element.params(given).compile(dialect=_named(dialect), compile_kwargs={"render_postcompile": True})
-        values = compiled.construct_params()
-        processors = compiled._bind_processors
-        return str(compiled), {
-            name: processors[name](item) if name in processors else item for name, item in values.items()
+        compiled = element.compile(dialect=_named(dialect))
+        # An IN over a list has as many places as the list is long: the text is whole only with the values.
+        whole = compiled.construct_expanded_state(compiled.construct_params(given))
+        return whole.statement, {
+            name: whole.processors[name](item) if name in whole.processors else item
+            for name, item in whole.parameters.items()
         }
     except sqlalchemy.exc.SQLAlchemyError as error:
         problem = str(error).partition("\n")[0]

@@ -112,6 +112,10 @@ class Postgres:
             written: int = postgres.write(connection, frame, name, schema, if_exists)
         return written
 
+    def files(self, statement: Statement) -> list[str]:
+        """List no files: this database reads none in place."""
+        return []
+
     # -----------------------------------------------------------------------------------------------------------------
 
     def _explained(
@@ -333,6 +337,10 @@ class Alchemy:
             if len(frame):
                 connection.execute(made.insert(), [dict(zip(names, row)) for row in zip(*values)])
         return len(frame)
+
+    def files(self, statement: Statement) -> list[str]:
+        """List no files: this database reads none in place."""
+        return []
 
     # -----------------------------------------------------------------------------------------------------------------
 

@@ -104,6 +104,10 @@ class SQLite:
                 raise
         return len(frame)
 
+    def files(self, statement: Statement) -> list[str]:
+        """List no files: this database reads none in place."""
+        return []
+
     # -----------------------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
