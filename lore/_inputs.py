@@ -436,6 +436,7 @@ _decoders: dict[str, Any] = {
     "file": lambda facts: File(**facts),
     "folder": lambda facts: Folder(facts["path"], [File(**file) for file in facts["files"]]),
     "remote": lambda facts: Remote(**facts),
+    "source": "lore._querying.freshness:decode",  # also in a process that has not read from a database yet
     "unknown": lambda facts: _Unknown(**facts),
 }
 

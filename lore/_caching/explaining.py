@@ -122,7 +122,9 @@ def _nearest(keeper: Keeper, call: _Call) -> tuple[Stored, Item] | None:
 
 
 def _distance(call: _Call, story: dict[str, Any]) -> int:
-    return len(_other_arguments(call, story)) + (story["code"] != call.code) + (story["version"] != call.version)
+    """Count in how many things an entry differs from a call."""
+    differs = (bool(story["code"] != call.code), bool(story["version"] != call.version))
+    return len(_other_arguments(call, story)) + sum(differs)
 
 
 def _other_arguments(call: _Call, story: dict[str, Any]) -> list[str]:

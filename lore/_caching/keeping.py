@@ -19,7 +19,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
 from time import perf_counter
-from typing import Any, Literal, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn, TypeVar
 
 from xxhash import xxh3_64_hexdigest, xxh3_128_digest, xxh3_128_hexdigest
 
@@ -36,6 +36,8 @@ from lore._wrapping import Kind, kind_of, name_of, signature_of
 from lore.errors import IntegrityError, StoreError, UnkeyableArgument
 
 __all__ = ["Keeper", "Plan", "disabled"]
+
+T = TypeVar("T")
 
 disabled: ContextVar[bool] = ContextVar("lore_cache_disabled", default=False)
 
@@ -321,6 +323,7 @@ class Keeper:
         kept = True
         try:
             with self._claimed(key):
+                self._look_again(key, outcome)
                 found = outcome if anew else self.look(key, since)
                 if isinstance(found, Found):
                     return found.value
@@ -335,6 +338,13 @@ class Keeper:
                 return value
         finally:
             flights.land(key, lost=not kept)
+
+    def _look_again(self, key: str, outcome: Outcome) -> None:
+        """Let a store that keeps a copy at hand look for a newer one: what was found is of no use."""
+        if outcome != "miss":
+            renew = getattr(self.store, "renew", None)
+            if renew is not None:
+                renew(self._prefix + key)
 
     @contextlib.contextmanager
     def _claimed(self, key: str) -> Iterator[None]:
@@ -358,7 +368,7 @@ class Keeper:
             return await self.run(args, kwargs)
         parts = self.parts(args, kwargs)
         key = self.key_of(parts)
-        found = self.look(key, since)
+        found = await self._aside(self.look, key, since)
         if isinstance(found, Found):
             return found.value
         return await self.compute_async(key, args, kwargs, parts, found, since)
@@ -378,7 +388,7 @@ class Keeper:
             return await self.run(args, kwargs)
         while (flight := flights.board(key)) is not None:
             await flight.wait_async()
-            found = outcome if anew else self.look(key, since)
+            found = outcome if anew else await self._aside(self.look, key, since)
             if isinstance(found, Found):
                 return found.value
             if flight.lost and not anew:
@@ -387,7 +397,8 @@ class Keeper:
         kept = True
         try:
             async with self._claimed_async(key):
-                found = outcome if anew else self.look(key, since)
+                self._look_again(key, outcome)
+                found = outcome if anew else await self._aside(self.look, key, since)
                 if isinstance(found, Found):
                     return found.value
                 self._count_failure(key, outcome)
@@ -396,7 +407,7 @@ class Keeper:
                     begun = perf_counter()
                     value = await self.run(args, kwargs)
                     elapsed_s = perf_counter() - begun
-                kept = self._keep(key, value, elapsed_s, recorder, story)
+                kept = await self._aside(self._keep, key, value, elapsed_s, recorder, story)
                 spans.add_overhead(perf_counter() - since - elapsed_s)
                 return value
         finally:
@@ -404,10 +415,10 @@ class Keeper:
 
     @contextlib.asynccontextmanager
     async def _claimed_async(self, key: str) -> AsyncIterator[None]:
-        claim = self._claim(key)
+        claim = await self._aside(self._claim, key)
         pause_s = 0.001
         try:
-            while not claim.try_acquire():
+            while not await self._aside(claim.try_acquire):
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 1.5, 0.05)
         except OSError as error:
@@ -415,7 +426,13 @@ class Keeper:
         try:
             yield
         finally:
-            self._release(claim)
+            await self._aside(self._release, claim)
+
+    async def _aside(self, call: Callable[..., T], *args: Any) -> T:
+        """Call something that reaches for the store: in a thread where the way there is long."""
+        if getattr(self.plan.store(), "slow", False):
+            return await asyncio.to_thread(call, *args)
+        return call(*args)
 
     # -- calling, plain functions that answer with an awaitable
 
