@@ -106,6 +106,8 @@ class _Bucketed:
         self.ends = list(accumulate(durations.buckets[index] for index in self.indices))
 
     def __call__(self, rank: int) -> float:
+        if rank == 0 or rank == self.durations.count - 1:
+            return self.durations.max_s if rank else self.durations.min_s
         place = bisect_right(self.ends, rank)
         index = self.indices[place]
         held = self.durations.buckets[index]

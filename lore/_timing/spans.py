@@ -453,10 +453,8 @@ def _is_made_by(title: str, value: object) -> None:
     if len(_made) >= 4096:
         for key in [key for key, (ref, _) in list(_made.items()) if ref() is None] or list(_made)[:1024]:
             _made.pop(key, None)
-    # a function that hands on what another one made did not make it
-    earlier = _made.get(id(value))
-    if earlier is None or earlier[0]() is not value:
-        _made[id(value)] = (known, title)
+    # who hands on what another one made feeds those that get it from here on: the outermost that returned it
+    _made[id(value)] = (known, title)
 
 
 # --- folding ----------------------------------------------------------------------------------------------------------
