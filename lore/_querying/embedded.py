@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from lore._extras import require
 from lore._querying import frames, tables
 from lore._querying.connections import Plan, qualified, quoted
-from lore._querying.failures import query_error
+from lore._querying.failures import query_error, refuse_missing_folder
 from lore._querying.running import Watch
 from lore._querying.sharing import file_of, memory_of, prepared
 from lore._querying.statements import Statement, render, to_json
@@ -40,7 +40,7 @@ class DuckDB:
     Args:
         path: the file; None for memory.
         url: what the user calls it, for messages.
-        optional: whether queries also run while the file does not exist yet: on files, or to be told what is missing.
+        optional: whether the file's folder, too, may be missing when queries run.
     """
 
     backslashes = False
@@ -128,7 +128,7 @@ class DuckDB:
         file = self._file
         if file is None or not os.path.exists(file.path):
             if file is not None and not self.optional:
-                raise QueryError(f"The database file does not exist: {file.path} [{self.label}]")
+                refuse_missing_folder(file.path, self.label)
             root = memory_of(self.path or "")
             with _read_only(prepared(root.cursor()), True) as cursor:
                 yield cursor
@@ -157,7 +157,9 @@ class DuckDB:
 
     @contextlib.contextmanager
     def _failures(self, statement: Statement) -> Iterator[None]:
-        with _translated(statement.owner, self.label, statement.values.values()):
+        missing = self._file is not None and not os.path.exists(self._file.path)
+        label = f"{self.label}, a file that does not exist yet" if missing else self.label
+        with _translated(statement.owner, label, statement.values.values()):
             yield
 
 
@@ -450,6 +452,8 @@ class _Batches:
     def close(self) -> None:
         """End the query."""
         with self._reading_lock:
+            if isinstance(self._source, _Spooled):
+                self._source.close()
             self._source = None
             self._hold.close()
 
@@ -463,6 +467,9 @@ class _Spooled:
 
     def read_next_batch(self) -> Any:
         return self._reader.read_next_batch()
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def _in_portions(batches: _Batches, rows: int) -> Iterator[Any]:

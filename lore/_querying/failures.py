@@ -4,13 +4,14 @@ A driver's exception becomes one of lore's, without a bound value or a password 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from typing import Any
 
 from lore.errors import QueryError
 
-__all__ = ["Transient", "hide_password", "scrub", "query_error"]
+__all__ = ["Transient", "hide_password", "scrub", "query_error", "refuse_missing_folder"]
 
 _PASSWORD = re.compile(r"(://[^:/@\s'\"]*:)[^\s'\"]*@")
 _SECRET_OPTION = re.compile(
@@ -48,6 +49,13 @@ def query_error(message: str, owner: str, database: str, values: Iterable[Any] =
         values: the bound values, none of which may stand in the message.
     """
     return QueryError(f"{owner}: {scrub(message, values)} [{database}]")
+
+
+def refuse_missing_folder(path: str, label: str) -> None:
+    """Say that a database file cannot be there, because its folder is not."""
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        raise QueryError(f"The database file does not exist, nor does its folder: {path} [{label}]")
 
 
 def scrub(message: str, values: Iterable[Any] = ()) -> str:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from lore._extras import require
 from lore._querying import frames, tables
 from lore._querying.connections import Plan, qualified, quoted
-from lore._querying.failures import query_error
+from lore._querying.failures import query_error, refuse_missing_folder
 from lore._querying.running import Watch
 from lore._querying.statements import Statement, render, to_json
 from lore.errors import QueryError, StatementError
@@ -113,15 +113,24 @@ class SQLite:
     @contextlib.contextmanager
     def _reading(self, watch: Watch) -> Iterator[sqlite3.Connection]:
         """Hold a connection on which nothing can be changed."""
-        if self.path is not None and not os.path.exists(self.path):
-            raise QueryError(f"The database file does not exist: {self.path} [{self.label}]")
-        with self._checkout() as connection, _attached(connection, watch):
+        with self._existing() as connection, _attached(connection, watch):
             connection.execute("PRAGMA query_only = ON")
             try:
                 yield connection
             finally:
                 watch.attach(None)
                 connection.execute("PRAGMA query_only = OFF")
+
+    @contextlib.contextmanager
+    def _existing(self) -> Iterator[sqlite3.Connection]:
+        """Hold a connection to the file; while there is none, to an empty database: reading makes no file."""
+        if self.path is None or os.path.exists(self.path):
+            with self._checkout() as connection:
+                yield connection
+            return
+        refuse_missing_folder(self.path, self.label)
+        with contextlib.closing(sqlite3.connect(":memory:", check_same_thread=False)) as connection:
+            yield connection
 
     @contextlib.contextmanager
     def _writing(self, watch: Watch) -> Iterator[sqlite3.Connection]:
@@ -167,6 +176,8 @@ class SQLite:
         except OverflowError:
             message = "a parameter is an integer beyond 64 bits, which SQLite does not have"
         named = message.startswith(("no such", "near "))
+        if message.startswith("no such table") and self.path is not None and not os.path.exists(self.path):
+            message = f"{message} (the database file does not exist yet)"
         raise query_error(message, owner, self.label, () if named else values)
 
 
