@@ -87,6 +87,14 @@ class App:
         """Run the `warm` functions of the endpoints once in this process, and wait until they are done."""
         self._readiness.warm()
 
+    def admit(self, count: int) -> None:
+        """
+        Let so many requests into the endpoints at once; one more gets a 503 with Retry-After.
+
+        A server calls this that knows how many threads it has, so that health, readiness and metrics find one free.
+        """
+        self._core.admit(count)
+
     @property
     def is_ready(self) -> bool:
         """Whether this process would be sent requests: warm, and not about to stop."""
@@ -169,14 +177,9 @@ class _Readiness:
         self._starting_in: int | None = None
         self._failed = False
 
-    def waiter(self) -> Callable[[], bool] | None:
+    def waiter(self) -> Callable[[], object] | None:
         """Return what an endpoint's request waits on until the process is warm; None if there is nothing to do."""
-        return self._wait if self._functions else None
-
-    def _wait(self) -> bool:
-        self.warm()
-        # an application built before a fork is asked again in every child: this answer is for good
-        return False
+        return self.warm if self._functions else None
 
     def warm(self) -> None:
         pid = os.getpid()

@@ -15,6 +15,7 @@ from typing import Any
 
 from lore._serving import logs
 from lore._serving.access import Guard
+from lore._serving.admission import Admission
 from lore._serving.endpoints import Endpoint, Reply
 from lore._serving.problems import MEDIA_TYPE, Invalid, Problem, pointer, status_line
 from lore._timing.spans import request_event, request_id
@@ -65,15 +66,18 @@ class Core:
     Args:
         endpoints: what is served.
         pages: paths of what stands beside them.
-        ready: waits until the process is warm; called before an endpoint until it says that it need not be any more.
+        ready: waits until the process is warm; called before an endpoint is. None: there is nothing to wait for.
 
     Raises:
         DecorationError: two endpoints share path and method, or one takes the path of a page.
     """
 
-    def __init__(self, endpoints: Iterable[Endpoint], pages: dict[str, Page], ready: Callable[[], bool] | None) -> None:
+    def __init__(
+        self, endpoints: Iterable[Endpoint], pages: dict[str, Page], ready: Callable[[], object] | None
+    ) -> None:
         self._routes: dict[str, dict[str, tuple[str, Answer, Headers]]] = {}
         self._pages = pages
+        self._admission: Admission | None = None
         self._ready = ready
         self._prefixes: dict[int, str] = {200: "200 OK"}
         for endpoint in endpoints:
@@ -83,6 +87,14 @@ class Core:
                 raise DecorationError(f"{path} is lore's own path: give the endpoint another one.")
             entry = (page.name, page.answer, page.headers)
             self._routes[path] = {"GET": entry, "HEAD": entry}
+
+    @property
+    def _is_plain(self) -> bool:
+        return self._ready is None and self._admission is None
+
+    def admit(self, count: int) -> None:
+        """Keep no more than so many requests at or before the endpoints from now on; refuse one more with a 503."""
+        self._admission = Admission(count)
 
     def _add(self, endpoint: Endpoint) -> None:
         methods = self._routes.setdefault(_wsgi(endpoint.path), {})
@@ -113,9 +125,10 @@ class Core:
             if found is None:
                 found = self._elsewhere(path, method)
             name, answer, extra = found
-            if self._ready is not None and name not in self._pages and self._ready():
-                self._ready = None
-            content_type, body = answer(environ)
+            if self._is_plain or name in self._pages:
+                content_type, body = answer(environ)
+            else:
+                content_type, body = self._answer_inside(answer, environ)
             headers = [("Content-Type", content_type), ("X-Request-ID", own_id)]
             if extra:
                 headers += extra
@@ -137,6 +150,18 @@ class Core:
             logs.request(method, path, status, elapsed_s, len(body), own_id, name)
         start_response("200 OK" if status == 200 else status_line(status), headers)
         return [body] if method != "HEAD" else [b""]
+
+    def _answer_inside(self, answer: Answer, environ: dict[str, Any]) -> Reply:
+        """Answer an endpoint's request once the process is warm and where there is room."""
+        if self._ready is not None:
+            self._ready()
+        if self._admission is None:
+            return answer(environ)
+        entered = self._admission.enter()
+        try:
+            return answer(environ)
+        finally:
+            self._admission.leave(entered)
 
     # -- what is not there -----------------------------------------------------------------------------
 

@@ -36,6 +36,8 @@ __all__ = ["Settings", "is_draining", "load", "main"]
 _ENV = "LORE_SERVE"
 _DRAIN_S = 1.0
 _KILL_S = 30
+_SWITCH_S = 0.001
+"""How long a thread that computes may keep the interpreter from others; health has to get a word in."""
 
 
 class Settings(NamedTuple):
@@ -193,14 +195,24 @@ def _load_in_worker() -> Callable[..., Iterable[bytes]]:
     """Load the application in a worker, tell what is served, and start warming."""
     settings = _settings()
     logs.use(settings.log)
+    sys.setswitchinterval(_SWITCH_S)
     try:
         application = load(settings.target)
     except BaseException as error:
         _report_failed_load(settings, error)
         raise SystemExit(4) from None  # gunicorn's status for an application that cannot be loaded
+    if hasattr(application, "admit"):
+        application.admit(_admitted(settings.threads))
+    if not getattr(application, "is_ready", True):  # asking is what starts warming
+        logs.note("warming")
     _announce(settings, application)
     getattr(application, "is_ready", None)
     return application
+
+
+def _admitted(threads: int) -> int:
+    """Say how many threads may be in endpoints: an eighth is kept free to refuse, and to answer for health."""
+    return max(1, threads - max(2, threads // 8)) if threads > 2 else threads
 
 
 def _report_failed_load(settings: Settings, error: BaseException) -> None:
@@ -333,7 +345,8 @@ def _granian(settings: Settings) -> int:
         "interface": "wsgi",
         "workers": settings.workers,
         "blocking_threads": settings.threads,
-        "backpressure": max(settings.threads * 2, 256),
+        "backpressure": 65_536,
+        "backlog": 4_096,
         "http": "1",
         "respawn_failed_workers": True,
         "workers_kill_timeout": _KILL_S,
@@ -411,6 +424,7 @@ def _gunicorn_options(settings: Settings) -> dict[str, Any]:
         "workers": settings.workers,
         "worker_class": "gthread",
         "threads": settings.threads,
+        "worker_connections": 10_000,
         "graceful_timeout": _KILL_S,
         "loglevel": "warning",
         "proc_name": f"lore {settings.target}",
