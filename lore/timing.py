@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 __all__ = [
     "compare",
     "configure_logging",
+    "export_mlflow",
+    "export_opentelemetry",
     "joblib_progress",
     "keras_progress",
     "note",
@@ -580,3 +582,49 @@ def compare(a: str | Run, b: str | Run) -> Comparison:
     from lore._timing import runs as engine
 
     return engine.compare(a, b)
+
+
+# --- for other instruments --------------------------------------------------------------------------------------------
+
+
+def export_opentelemetry(tracer_provider: Any = None, meter_provider: Any = None) -> Callable[[], None]:
+    """
+    Hand spans and counters to OpenTelemetry from now on.
+
+    Spans are the remembered calls (10 ms and more, and the first few of each node) with their callers, run, request
+    and notes; they go out when the outermost call ends. Counters are read when OpenTelemetry collects, of this process:
+    lore.timed.calls, .time and .errors, lore.cache.requests and .saved, lore.http.requests.
+
+    Args:
+        tracer_provider, meter_provider: of the SDK; by default the global ones.
+
+    Returns:
+        A function that ends the export of spans.
+
+    Raises:
+        MissingDependencyError: opentelemetry-api is not installed.
+    """
+    from lore._timing import exporters
+
+    return exporters.opentelemetry(tracer_provider, meter_provider)
+
+
+def export_mlflow(run: str | Run, *, tracking_uri: str | None = None, experiment: str = "lore") -> str:
+    """
+    Copy a run into MLflow: parameters, metrics with their history, times by function, commit, versions, cache keys.
+
+    Args:
+        run: an id, or a name, which means the latest run of that name.
+        tracking_uri: where to; MLflow's own setting by default.
+        experiment: made if there is none of that name.
+
+    Returns:
+        MLflow's id of the run.
+
+    Raises:
+        RunNotFound: there is no such run.
+        MissingDependencyError: mlflow is not installed.
+    """
+    from lore._timing import exporters
+
+    return exporters.mlflow(record(run), tracking_uri, experiment)

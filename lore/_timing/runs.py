@@ -427,14 +427,13 @@ def find(which: str | Run | Record, before: str | None = None) -> Record:
         return which
     wanted = which.id if isinstance(which, Run) else which
     known = [summary for summary in records() if before is None or summary["id"] != before]
-    for is_meant in (
-        lambda summary: summary["id"] == wanted,
-        lambda summary: summary["name"] == wanted,
-        lambda summary: len(wanted) >= 6 and summary["id"].startswith(wanted),
-    ):
-        found = [summary for summary in known if is_meant(summary)]
-        if found:
-            return Record.read(home() / "runs" / f"{found[-1]['id']}.jsonl")
+    found = (
+        [summary for summary in known if summary["id"] == wanted]
+        or [summary for summary in known if summary["name"] == wanted]
+        or [summary for summary in known if len(wanted) >= 6 and summary["id"].startswith(wanted)]
+    )
+    if found:
+        return Record.read(home() / "runs" / f"{found[-1]['id']}.jsonl")
     names = sorted({summary["name"] for summary in known})
     near = difflib.get_close_matches(wanted, names, n=3) or names[:5]
     raise RunNotFound(
@@ -626,7 +625,7 @@ def versions() -> dict[str, str]:
     for name, module in list(sys.modules.items()):
         if "." in name or name.startswith("_") or name in sys.stdlib_module_names:
             continue
-        version = getattr(module, "__version__", None)
+        version = vars(module).get("__version__")  # getattr would wake modules that load or warn at a touch
         if isinstance(version, str):
             found[name] = version
     return dict(sorted(found.items()))
@@ -694,9 +693,9 @@ def _difference(before: Mapping[tuple[str, ...], tuple[int, float]]) -> list[dic
 
 def _plain(value: Any) -> Any:
     """Turn into JSON what is none: numbers of numpy by value, the rest by its repr, in short."""
-    item: Any = getattr(value, "item", None)
-    if callable(item) and getattr(value, "size", 1) == 1:
-        return item()
+    number: Any = value
+    if callable(getattr(value, "item", None)) and getattr(value, "size", 1) == 1:
+        return number.item()
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, set | frozenset):

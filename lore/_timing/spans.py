@@ -230,6 +230,7 @@ _retired: list[dict[Any, Node]] = []
 _told: list[tuple[Any, ...]] = []
 _folding = threading.Lock()
 _watchers: list[Callable[[Span], object]] = []
+_cache_watchers: list[Callable[[str, str], object]] = []
 spans: deque[Span] = deque(maxlen=4096)
 """The calls remembered last, for the timeline."""
 flows: dict[tuple[str, str], int] = {}
@@ -264,6 +265,9 @@ def cache_event(
         sources: what the entry came from, in words, for the run in progress.
     """
     _told.append((_told_cache, _node_of(function), function, outcome, saved_s))
+    if _cache_watchers:
+        for watcher in list(_cache_watchers):
+            watcher(function, outcome)
     if open_runs and key is not None:
         run = current_run()
         if run is not None:
