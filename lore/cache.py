@@ -23,11 +23,11 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, NamedTuple, ParamSpec, TypeVar, cast, overload
+from typing import Any, BinaryIO, NamedTuple, ParamSpec, TypeVar, cast, overload
 
 from lore import _inputs
 from lore._caching import entries as _entries
-from lore._caching import keeping, opening, stores, values
+from lore._caching import keeping, open_formats, opening, stores, values
 from lore._caching.entries import Entry
 from lore._caching.explaining import Explanation, explain
 from lore._caching.keeping import Keeper, Plan
@@ -304,13 +304,13 @@ def _extras(layer: CachedLayer, is_async: bool) -> dict[str, Callable[..., Any]]
 
 
 def _info(keeper: Keeper) -> CacheInfo:
-    items = [item for item in keeper.store.scan(keeper.folder) if _entries.is_entry(item.name)]
+    items = [item for item in keeper.store.scan(keeper.folder) if not stores.is_about_code(item.name)]
     return CacheInfo(
         hits=keeper.hits,
         misses=keeper.misses,
         stale=keeper.stale,
         errors=keeper.errors,
-        entries=len(items),
+        entries=sum(_entries.is_entry(item.name) for item in items),
         bytes=sum(item.nbytes for item in items),
         saved_s=keeper.saved_s,
     )
@@ -609,4 +609,19 @@ def provenance(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> En
     return _entries.described(stored, keeper.store, item or stores.Item(name, stored.nbytes, stored.created_s))
 
 
+def _dump(value: object, file: BinaryIO, format_: str) -> None:
+    from lore import _formats
+
+    _formats.dump(value, file, format_)
+
+
+def _load(file: BinaryIO, format_: str) -> Any:
+    from lore import _formats
+
+    trusted = {"trusted": True} if format_ in ("joblib", "keras") else {}
+    return _formats.load(file, format_, **trusted)
+
+
+# The engines know neither faces nor formats: they are told here where stores are found and what reads a file.
 Ref.find_store = opening.opened
+open_formats.use_codec(_dump, _load)

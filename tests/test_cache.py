@@ -1098,7 +1098,7 @@ def test_entries_prune_clear_cover_the_store(own_home: Path) -> None:
         f(x)
     f(0)
     assert len(cache.entries()) == 4
-    assert cache.prune(max_bytes=25_000) == 3  # two results, and the facts about the code
+    assert cache.prune(max_bytes=25_000) == 2
     assert sorted(entry.arguments["x"] for entry in cache.entries()) == ["0", "3"]
     assert cache.prune(older_than=timedelta(hours=1)) == 0
     assert cache.prune(older_than=0) == 2
@@ -1150,6 +1150,67 @@ def test_limit_is_enforced_by_itself(monkeypatch: pytest.MonkeyPatch, own_home: 
     assert f.cache_contains(0)
     assert f.cache_contains(11)
     assert not f.cache_contains(1)
+
+
+# --- open formats ---------------------------------------------------------------------------------------------------
+
+
+def example_of(format_: str) -> Any:
+    if format_ in ("parquet", "arrow"):
+        pd = pytest.importorskip("pandas")
+        pytest.importorskip("pyarrow")
+        return pd.DataFrame({"a": [1, 2, None], "b": ["x", None, ""]}, index=pd.Index([3, 4, 5], name="i"))
+    if format_ == "npy":
+        return pytest.importorskip("numpy").arange(12.0).reshape(3, 4)
+    pytest.importorskip("joblib")
+    return {"a": [1, 2]}
+
+
+@pytest.mark.parametrize("format_", ["parquet", "arrow", "npy", "joblib"])
+def test_results_lie_in_an_open_format(own_home: Path, format_: str, calls: Tally) -> None:
+    """With format= a result is a file that others can read, checked, counted and dropped with its entry."""
+    value = example_of(format_)
+
+    def f(x: int) -> Any:
+        calls.append(x)
+        return value
+
+    cached = lore.cached(format=format_, code=False)(f)
+    cached(1)
+    assert cache.fingerprint(cached(1)) == cache.fingerprint(value)
+    assert len(calls) == 1
+    (path,) = own_home.rglob(f"*.{format_}")
+    assert path.stem == cached.cache_key(1)
+    assert cached.cache_info().bytes == path.stat().st_size + path.with_suffix(".lore").stat().st_size
+    assert cached.cache_entries()[0].nbytes == cached.cache_info().bytes
+    assert cache.fingerprint(cached.cache_ref(1).load()) == cache.fingerprint(value)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert len(cache.verify()) == 1
+    with pytest.warns(errors.LoreWarning, match="not the one that was stored"):
+        cached(1)
+    path.unlink()
+    with pytest.warns(errors.LoreWarning, match="is gone"):
+        cached(1)
+    assert len(calls) == 3
+    assert cached.cache_forget(1)
+    assert list(own_home.rglob(f"*.{format_}")) == []
+    cached(1)
+    assert cache.prune(max_bytes=0) == 1
+    assert list(own_home.rglob(f"*.{format_}")) == []
+
+
+def test_a_result_that_does_not_fit_the_format_is_not_stored() -> None:
+    """What the format would give back as something else is returned and not stored, with a warning."""
+
+    @lore.cached(format="parquet")
+    def f() -> Any:
+        return [1, 2]
+
+    with pytest.warns(errors.LoreWarning, match="keeps a DataFrame, and the result is a list"):
+        assert f() == [1, 2]
+    assert f.cache_info().entries == 0
 
 
 # --- functions stay functions ---------------------------------------------------------------------------------------

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from lore import _inputs
-from lore._caching import payloads
-from lore._caching.stores import Item, Store
+from lore._caching import open_formats, payloads
+from lore._caching.stores import ABOUT_CODE, Item, Store, is_about_code
 from lore.errors import IntegrityError, StoreError
 
 __all__ = [
@@ -110,11 +110,12 @@ class Stored:
         later: a plain function answered with an awaitable.
     """
 
-    __slots__ = ("_payload", "created_s", "elapsed_s", "expires_s", "inputs", "key", "later")
+    __slots__ = ("_payload", "_place", "created_s", "elapsed_s", "expires_s", "inputs", "key", "later")
 
-    def __init__(self, payload: payloads.Payload) -> None:
+    def __init__(self, payload: payloads.Payload, store: Store, name: str) -> None:
         meta = payload.meta
         self._payload = payload
+        self._place = (store, name)
         try:
             self.key: str = meta["key"]
             self.created_s: float = meta["created_s"]
@@ -129,8 +130,8 @@ class Stored:
 
     @property
     def nbytes(self) -> int:
-        """The size of the entry."""
-        return self._payload.nbytes
+        """The size of the entry, the file in an open format included."""
+        return self._payload.nbytes + (self._payload.meta["format"]["nbytes"] if "format" in self._payload.meta else 0)
 
     @property
     def story(self) -> dict[str, Any]:
@@ -140,8 +141,9 @@ class Stored:
 
     @property
     def checksum(self) -> str:
-        """What tells these very bytes from those of any other entry, in 32 hexadecimal digits."""
-        return self._payload.checksum.hex()
+        """What tells the bytes of this value from those of any other, in 32 hexadecimal digits."""
+        meta = self._payload.meta
+        return str(meta["format"]["checksum"]) if "format" in meta else self._payload.checksum.hex()
 
     def why_invalid(self) -> str | None:
         """Return None for an entry that is as good as when it was made, else what happened, in words."""
@@ -163,9 +165,14 @@ class Stored:
     def verify(self) -> None:
         """Check every byte; IntegrityError says what is wrong."""
         self._payload.verify()
+        if "format" in self._payload.meta:
+            open_formats.verify(*self._place, self._payload.meta["format"])
 
     def load(self, verify: bool = True) -> Any:
         """Return the value, private to the caller."""
+        if "format" in self._payload.meta:
+            # A signature covers the file through its checksum, so with a key it is compared in any case.
+            return open_formats.load(*self._place, self._payload.meta["format"], verify or signing_key() is not None)
         return self._payload.load(verify)
 
 
@@ -198,7 +205,7 @@ def read(store: Store, name: str) -> Stored | None:
     data = store.open(name)
     if data is None:
         return None
-    stored = Stored(payloads.Payload(data, signing_key()))
+    stored = Stored(payloads.Payload(data, signing_key()), store, name)
     if not name.endswith(stored.key):
         raise IntegrityError(f"The entry is that of another call: its key is {stored.key}.")
     return stored
@@ -214,8 +221,9 @@ def write(
     inputs: list[_inputs.Input],
     story: dict[str, Any],
     later: bool = False,
+    format_: dict[str, Any] | None = None,
 ) -> None:
-    """Write an entry to a file: the other side of `read`."""
+    """Write an entry to a file: the other side of `read`. With `format_` the value lies in a file of its own."""
     meta: dict[str, Any] = {
         "key": key,
         "created_s": time.time(),
@@ -226,6 +234,9 @@ def write(
     }
     if later:
         meta["later"] = True
+    if format_ is not None:
+        meta["format"] = format_
+        value = None
     payloads.dump(value, meta, file, key=signing_key())
 
 
@@ -257,7 +268,7 @@ def is_entry(name: str) -> bool:
 
 def facts_name(folder: str, code: str) -> str:
     """Return the name under which the facts about one state of a function's code stand, for explanations."""
-    return f"{folder}/code-{code}"
+    return f"{folder}/{ABOUT_CODE}{code}"
 
 
 def listed(store: Store, folder: str = "") -> Iterator[Entry]:
@@ -280,15 +291,14 @@ def check(store: Store, name: str) -> None:
         IntegrityError: something is wrong with it.
         OSError: it cannot be read.
     """
-    data = store.open(name)
-    if data is None:  # removed meanwhile
-        return
     if is_entry(name):
         stored = read(store, name)
         if stored is not None:
             stored.verify()
-    else:
-        payloads.Payload(data, signing_key()).verify()
+    elif is_about_code(name):
+        data = store.open(name)
+        if data is not None:
+            payloads.Payload(data, signing_key()).verify()
 
 
 def described(stored: Stored, store: Store, item: Item) -> Entry:
@@ -298,7 +308,7 @@ def described(stored: Stored, store: Store, item: Item) -> Entry:
         function=story["function"],
         key=stored.key,
         arguments={name: shown for name, (_, shown) in story["arguments"].items()},
-        nbytes=item.nbytes,
+        nbytes=stored.nbytes,
         created_s=stored.created_s,
         used_s=item.used_s,
         expires_s=None if stored.expires_s == math.inf else stored.expires_s,

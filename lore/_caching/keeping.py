@@ -24,7 +24,7 @@ from typing import Any, Literal, NamedTuple, NoReturn, TypeVar
 from xxhash import xxh3_64_hexdigest, xxh3_128_digest, xxh3_128_hexdigest
 
 from lore import _inputs
-from lore._caching import entries, flights, references, stories, values
+from lore._caching import entries, flights, open_formats, references, stories, values
 from lore._caching.binding import Binder
 from lore._caching.code import Code
 from lore._caching.entries import Stored
@@ -212,16 +212,13 @@ class Keeper:
                 return "miss"
             if stored.why_invalid() is not None:
                 return "stale"
-            value = self._value_of(stored)
+            value = stored.load(self.plan.verify)
             store.used(name)
         except (IntegrityError, OSError) as error:
             return error
         found = Found(value, stored.elapsed_s, stored.expires_s, stored.inputs, stored.later)
         self._count_hit(found, since)
         return found
-
-    def _value_of(self, stored: Stored) -> Any:
-        return stored.load(self.plan.verify)
 
     def _count_hit(self, found: Found, since: float) -> None:
         spent_s = perf_counter() - since
@@ -532,21 +529,24 @@ class Keeper:
         return kept
 
     def _save(self, key: str, found: Found, story: dict[str, Any]) -> bool:
-        def write(file: Any) -> None:
-            entries.write(
-                found.value,
-                file,
-                key=key,
-                elapsed_s=found.elapsed_s,
-                expires_s=found.expires_s,
-                inputs=found.inputs,
-                story=story,
-                later=found.later,
-            )
-
+        name, format_ = self._prefix + key, self.plan.format
         try:
             store = self.store
-            store.save(self._prefix + key, write)
+            facts = None if format_ is None else open_formats.save(store, name, found.value, format_)
+            store.save(
+                name,
+                lambda file: entries.write(
+                    found.value,
+                    file,
+                    key=key,
+                    elapsed_s=found.elapsed_s,
+                    expires_s=found.expires_s,
+                    inputs=found.inputs,
+                    story=story,
+                    later=found.later,
+                    format_=facts,
+                ),
+            )
             self._save_facts(store, story["code"])
         except Exception as error:
             self._store_failed("written", error)
@@ -629,7 +629,10 @@ class Keeper:
         """Drop the entry of a call."""
         key = self.key(args, kwargs)
         kept = self._memory.pop(key, None) is not None
-        return self.store.delete(self._prefix + key) or kept
+        name = self._prefix + key
+        if self.plan.format is not None:
+            self.store.delete(open_formats.file_name(name, self.plan.format))
+        return self.store.delete(name) or kept
 
     def clear(self) -> int:
         """Drop all entries of the function, those of earlier states of its code too."""

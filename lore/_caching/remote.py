@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 from xxhash import xxh3_64_hexdigest
 
 from lore import _home
-from lore._caching.stores import SUFFIX, Claim, FolderStore, Item, Store
+from lore._caching.stores import OPEN_SUFFIXES, SUFFIX, Claim, FolderStore, Item, Store
 from lore._extras import require
 from lore.errors import LoreError, StoreError
 
@@ -167,15 +167,15 @@ class RemoteStore:
                 return
         for path, info in found.items():
             name = path.removeprefix(self._root).lstrip("/")
-            if name.endswith(SUFFIX) and name.count("/") == 1:
-                yield Item(name[: -len(SUFFIX)], int(info.get("size") or 0), _stored_s(info))
+            if name.endswith((SUFFIX, *OPEN_SUFFIXES)) and name.count("/") == 1:
+                yield Item(name.removesuffix(SUFFIX), int(info.get("size") or 0), _stored_s(info))
 
     def claim(self, name: str) -> Claim:
         """Return the claim of a name."""
         return _Lease(self, f"{self._root}/claims/{name.replace('/', '-')}")
 
     def _path(self, name: str) -> str:
-        return f"{self._root}/{name}{SUFFIX}"
+        return f"{self._root}/{name}{'' if name.endswith(OPEN_SUFFIXES) else SUFFIX}"
 
     # -- what leases are made of
 
@@ -370,6 +370,10 @@ class LayeredStore:
             return self.far.save(name, write)
         self.far.upload(name, self.near.path_of(name))
         return nbytes
+
+    def path_of(self, name: str) -> str:
+        """Return the path of an entry that was opened before."""
+        return self.near.path_of(name)
 
     def renew(self, name: str) -> None:
         """Drop what lies in the folder under a name: afar there may be something newer."""

@@ -30,9 +30,12 @@ try:
 except ImportError:  # Windows has no record locks of this kind: single flight ends at the process there
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Claim", "FolderStore", "Item", "Store", "prune", "size_of"]
+__all__ = ["Claim", "FolderStore", "Item", "Store", "is_about_code", "prune", "size_of"]
 
 SUFFIX = ".lore"
+# Names of what is known about code: it belongs to all results of its folder and goes with the last of them.
+ABOUT_CODE = "code-"
+OPEN_SUFFIXES = (".arrow", ".joblib", ".keras", ".npy", ".parquet")
 _SMALL = 1 << 16
 _TOUCH_S = 60.0
 _LEFT_OVER_S = 3600.0
@@ -69,8 +72,9 @@ class Store(Protocol):
     """
     What keeps entries. Pass an object of your own as `store=` to keep them elsewhere.
 
-    Names have the form `folder/entry`. All methods may be called from several threads and processes at once. Any
-    `OSError` they raise costs the user one warning, never a result.
+    Names have the form `folder/entry`, or `folder/entry.parquet` for results in an open format. All methods may be
+    called from several threads and processes at once. Any `OSError` they raise costs the user one warning, never a
+    result.
 
     Attributes:
         url: how another process finds the store; goes into `Ref`s.
@@ -122,19 +126,43 @@ def _sweep(
 ) -> tuple[int, int]:
     """Remove items, least recently used first, as `prune` says; return the bytes that stay and how many went."""
     now = time.time()
-    # A use in the future (a clock was set back) counts as now: it must not make an entry immortal.
-    items = sorted(scanned, key=lambda item: min(item.used_s, now))
-    total = sum(item.nbytes for item in items)
+    together: dict[str, list[Item]] = {}
+    for item in scanned:
+        together.setdefault(_entry_of(item.name), []).append(item)
+    total = sum(item.nbytes for items in together.values() for item in items)
     removed = 0
-    for item in items:
-        too_old = max_age_s is not None and now - item.used_s > max_age_s
+    for used_s, name in _by_use(together, now):
+        too_old = max_age_s is not None and now - used_s > max_age_s
         too_much = max_bytes is not None and total > max_bytes
         if not too_old and not too_much:
             break
-        if remove(item):
-            total -= item.nbytes
-            removed += 1
+        gone = [item for item in together[name] if remove(item)]
+        total -= sum(item.nbytes for item in gone)
+        removed += bool(gone) and not is_about_code(name)
     return total, removed
+
+
+def _by_use(together: dict[str, list[Item]], now: float) -> list[tuple[float, str]]:
+    """Return when each entry was last used, the longest ago first."""
+    # A use in the future (a clock was set back) counts as now: it must not make an entry immortal.
+    used = {name: min(max(item.used_s for item in items), now) for name, items in together.items()}
+    latest: dict[str, float] = {}
+    for name, used_s in used.items():
+        folder = name.rpartition("/")[0]
+        latest[folder] = max(latest.get(folder, 0.0), used_s)
+    return sorted(
+        (latest[name.rpartition("/")[0]] if is_about_code(name) else used_s, name) for name, used_s in used.items()
+    )
+
+
+def is_about_code(name: str) -> bool:
+    return name.rpartition("/")[2].startswith(ABOUT_CODE)
+
+
+def _entry_of(name: str) -> str:
+    """Return the name of the entry to which a name belongs; a file in an open format goes with its entry."""
+    folder, _, rest = name.rpartition("/")
+    return f"{folder}/{rest.partition('.')[0]}"
 
 
 class FolderStore:
@@ -182,7 +210,7 @@ class FolderStore:
         A map is copy-on-write: who changes it changes no file.
         """
         try:
-            descriptor = os.open(self._root + name + SUFFIX, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(self.path_of(name), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
         except NotADirectoryError:
@@ -195,7 +223,7 @@ class FolderStore:
 
     def path_of(self, name: str) -> str:
         """Return the path of an entry's file."""
-        return self._root + name + SUFFIX
+        return self._root + (name if name.endswith(OPEN_SUFFIXES) else name + SUFFIX)
 
     def save(self, name: str, write: Callable[[BinaryIO], Any]) -> int:
         """
@@ -249,11 +277,11 @@ class FolderStore:
         self._uses.flush()
         for place in [folder] if folder else _folders(self.path):
             for entry in _files(self._root + place):
-                if not entry.name.endswith(SUFFIX):
+                if not entry.name.endswith((SUFFIX, *OPEN_SUFFIXES)):
                     continue
                 with contextlib.suppress(FileNotFoundError):
                     status = entry.stat()
-                    yield Item(f"{place}/{entry.name[: -len(SUFFIX)]}", status.st_size, status.st_mtime)
+                    yield Item(f"{place}/{entry.name.removesuffix(SUFFIX)}", status.st_size, status.st_mtime)
 
     def claim(self, name: str) -> Claim:
         """Return the claim of a name: a lock of one byte in the store's lock file, which the kernel frees at death."""
