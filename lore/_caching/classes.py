@@ -10,15 +10,18 @@ from __future__ import annotations
 import abc
 import dataclasses
 import enum
+import functools
 import inspect
 import types
 import typing
+from collections.abc import Callable
 from typing import Any
 
 from lore._caching import origins
 
 __all__ = ["described", "written"]
 
+_MADE_ON_DEMAND = ("__init__", "__repr__", "__eq__", "__lt__", "__hash__", "__setattr__")
 _LAYOUT = (types.MemberDescriptorType, types.GetSetDescriptorType)
 # Put there by Python, by generators of code, or told by `described`.
 _UNWRITTEN = frozenset(
@@ -74,41 +77,57 @@ _UNWRITTEN = frozenset(
 
 def written(cls: type) -> list[tuple[str, Any]]:
     """List what the user wrote into a class, without what Python and generators of code put there."""
-    members = cls.__dict__.get("_member_map_", {}) if issubclass(cls, enum.Enum) else {}
+    names = dict(cls.__dict__)
+    generated = _generator_of(cls)
     return sorted(
         (name, value)
-        for name, value in cls.__dict__.items()
-        if name not in _UNWRITTEN
-        and name not in members
-        and not isinstance(value, _LAYOUT)
-        and not (members and (_is_sunder(name) or name in ("__new__", "__new_member__")))
-        and not _is_generated(cls, name, value)
+        for name, value in names.items()
+        if name not in _UNWRITTEN and not isinstance(value, _LAYOUT) and not generated(name, value)
     )
 
 
-def _is_sunder(name: str) -> bool:
+def _generator_of(cls: type) -> Callable[[str, Any], bool]:
+    """Return what tells the names that a generator of classes put there from those that the user wrote."""
+    names = cls.__dict__
+    if issubclass(cls, enum.Enum):
+        members = names.get("_member_map_", {})
+        return lambda name, value: name in members or (_is_special(name) and not _is_own(value))
+    if "__dataclass_fields__" in names or "__attrs_attrs__" in names:
+        return lambda name, value: _is_special(name) and _function_in(value) is not None and not _is_own(value)
+    if issubclass(cls, tuple) and hasattr(cls, "_fields"):
+        return lambda name, value: (
+            type(value).__name__ == "_tuplegetter" or (_function_in(value) is not None and not _is_own(value))
+        )
+    return lambda name, value: False
+
+
+def _is_special(name: str) -> bool:
     return name.startswith("_") and name.endswith("_")
 
 
-def _is_generated(cls: type, name: str, value: Any) -> bool:
-    """Tell the methods that dataclasses, attrs and namedtuple write from those that the user wrote."""
-    if type(value).__name__ == "_tuplegetter":
-        return True
-    inner = value
-    while isinstance(getattr(inner, "__wrapped__", None), types.FunctionType):
-        inner = inner.__wrapped__
-    inner = getattr(inner, "__func__", inner)
-    if not isinstance(inner, types.FunctionType):
+def _is_own(value: Any) -> bool:
+    """Tell whether a method is the user's: neither a package's nor written by dataclasses, attrs or namedtuple."""
+    function = _function_in(value)
+    if function is None:
+        return isinstance(value, property | functools.cached_property)
+    code = function.__code__
+    if code.co_filename.startswith("<attrs generated") or code.co_qualname.startswith("__create_fn__."):
         return False
-    file = inner.__code__.co_filename
-    if "__dataclass_fields__" in cls.__dict__ or "__attrs_attrs__" in cls.__dict__:
-        generated = file == "<string>" or file.startswith("<attrs generated")
-        return _is_sunder(name) and (generated or origins.of_file(file) not in (None, origins.OWN))
-    if issubclass(cls, tuple) and hasattr(cls, "_fields"):
-        return origins.of_file(file) == origins.PYTHON or str(inner.__globals__.get("__name__")).startswith(
-            "namedtuple_"
-        )
-    return False
+    if str(function.__globals__.get("__name__")).startswith("namedtuple_"):
+        return False
+    return origins.of_file(code.co_filename) in (None, origins.OWN)
+
+
+def _function_in(value: Any) -> types.FunctionType | None:
+    inner = getattr(value, "__func__", value)
+    while isinstance(getattr(inner, "__wrapped__", None), types.FunctionType) and _is_of_library(inner):
+        inner = inner.__wrapped__  # what a package's decorator wraps, as dataclasses do with a repr
+    return inner if isinstance(inner, types.FunctionType) else None
+
+
+def _is_of_library(value: Any) -> bool:
+    code = getattr(value, "__code__", None)
+    return code is not None and origins.of_file(code.co_filename) == origins.PYTHON
 
 
 def described(cls: type) -> list[tuple[str, Any]]:
@@ -125,6 +144,7 @@ def described(cls: type) -> list[tuple[str, Any]]:
         )
     for one in names.get("__attrs_attrs__", ()):
         parts.append((f"field {one.name}", _attribute(one)))
+        parts.append(("attrs", tuple(name for name in _MADE_ON_DEMAND if name in names)))
     for name in ("__struct_fields__", "__struct_defaults__"):  # msgspec keeps them outside of the class's dictionary
         if hasattr(cls, name) and name not in names:
             parts.append((name, getattr(cls, name)))
@@ -144,7 +164,8 @@ def _attribute(attribute: Any) -> tuple[Any, ...]:
     default = attribute.default
     factory = getattr(default, "factory", None)
     known = ("NOTHING",) if repr(default) == "NOTHING" else (factory, default.takes_self) if factory else (default,)
-    return known, *(getattr(attribute, name, None) for name in ("validator", "converter", "init", "kw_only", "alias"))
+    flags = ("validator", "converter", "init", "kw_only", "alias", "eq", "order", "hash", "repr", "on_setattr")
+    return known, *(getattr(attribute, name, None) for name in flags)
 
 
 def _reads_annotations(cls: type) -> bool:

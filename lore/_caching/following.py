@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import abc
 import collections
-import contextlib
 import datetime
 import decimal
 import enum
@@ -27,6 +26,7 @@ import threading
 import types
 import typing
 import uuid
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,7 +36,7 @@ from lore._caching import origins
 from lore._caching.classes import described, written
 from lore._caching.facts import Fact, Facts, place, shown
 from lore._caching.origins import Origin
-from lore._caching.reading import Ref, read
+from lore._caching.reading import Ref, close, read
 from lore._caching.watching import Watch
 
 __all__ = ["Walk", "content"]
@@ -69,6 +69,7 @@ _CALLABLES_IN_C = (
     types.MethodDescriptorType,
     types.ClassMethodDescriptorType,
 )
+_CYTHON = ("cython_function_or_method", "fused_cython_function")
 _NAMED = (type, types.FunctionType, types.ModuleType, types.BuiltinFunctionType)
 _CONTAINERS = (
     list,
@@ -86,7 +87,17 @@ _CONTAINERS = (
 _TRANSPARENT = frozenset(
     {object, dict, list, set, frozenset, tuple, str, int, float, bytes, abc.ABC, typing.Generic, typing.Protocol}
 )
+_TOLD_BY_TYPING = (
+    "__origin__",
+    "__args__",
+    "__metadata__",
+    "__value__",
+    "__supertype__",
+    "__bound__",
+    "__constraints__",
+)
 _NOTHING = b"-"
+_POINTER = struct.calcsize("P")
 
 
 class Label(typing.NamedTuple):
@@ -134,6 +145,7 @@ class Walk:
             records.append(self._read(*self._waiting.popleft(), strict))
         self.digest = xxhash.xxh3_128_digest(_joined(records))
         self.watch.seal()
+        close()
 
     # --- values -------------------------------------------------------------------------------------------------------
 
@@ -154,7 +166,7 @@ class Walk:
             return self._class_or_name(value, label)
         if issubclass(kind, types.FunctionType):
             return self._function_or_name(value, label)
-        if issubclass(kind, _CALLABLES_IN_C):
+        if issubclass(kind, _CALLABLES_IN_C) or kind.__name__ in _CYTHON:
             return self._builtin(value, label)
         if issubclass(kind, enum.Enum):
             return _joined([b"member", self.value(kind, label), value.name.encode()])
@@ -226,11 +238,13 @@ class Walk:
         return _joined([b"opaque", _named(type(value)), _spelled_out(value)])
 
     def _typing(self, value: Any, label: Label) -> bytes:
-        arguments = getattr(value, "__args__", None)
-        if arguments is None:
-            return b"typing" + repr(value).encode()
-        origin = getattr(value, "__origin__", types.UnionType)
-        return _joined([b"alias", self.value(origin, label), *(self.value(one, label) for one in arguments)])
+        parts = [b"typing", type(value).__name__.encode()]
+        told = {name: getattr(value, name) for name in _TOLD_BY_TYPING if hasattr(value, name)}
+        if not {"__args__", "__value__", "__supertype__"} & told.keys():
+            parts.append(repr(value).encode())
+        for name, item in told.items():
+            parts += [name.encode(), self.value(item, label)]
+        return _joined(parts)
 
     # --- names of code that is not followed ---------------------------------------------------------------------------
 
@@ -329,6 +343,8 @@ class Walk:
         self.watch.item(layer.__dict__, "function", layer.function)
         yield b"layer " + layer.name.encode()
         identity = layer.identity()
+        if identity is not None:
+            self.watch.answer(layer.identity, identity)
         known = self._by_content(identity, label) if type(identity) not in _ATOMS else _atom(identity)
         yield known
         if identity is not None:
@@ -346,7 +362,7 @@ class Walk:
         yield b"function"
         if own:
             called = Label("helper" if self.facts else "function", _qualname(function), *_place_of(code))
-            reading = read(code)
+            reading = read(code, function.__globals__)
             self._note(called, reading.digest)
             yield from (function.__name__.encode(), reading.digest)
             for ref in reading.refs:
@@ -472,11 +488,11 @@ class Walk:
             if origin.kind == "own":
                 _loaded(name)
             return _NOTHING
-        if origin.kind != "own" and name not in sys.modules:
-            return b"module " + name.encode()
-        module = _loaded(name)
+        module = sys.modules.get(name) if origin.kind != "own" else _loaded(name)
         if module is None:
-            return self._unresolved(name, file)
+            self.watch.missing(sys.modules, name)
+            return b"module " + name.encode() if origin.kind != "own" else self._unresolved(name, file)
+        self.watch.item(sys.modules, name, module)
         path = (ref.attribute, *ref.path) if ref.attribute else ref.path
         if ref.attribute and ref.attribute not in module.__dict__ and origin.kind == "own":
             _loaded(f"{name}.{ref.attribute}")  # a module of the package that is not loaded yet
@@ -496,7 +512,9 @@ class Walk:
             if name not in value.__dict__:
                 self.watch.missing(value.__dict__, name)
                 found = _lazily(value, name)
-                if found is None:
+                if found is not None:
+                    self.watch.item(value.__dict__, "__getattr__", value.__dict__["__getattr__"])
+                else:
                     return self._unresolved(f"{label.name}.{name}", label.file)
                 value, label = found, Label("constant", name, getattr(value, "__file__", None) or "")
                 continue
@@ -541,8 +559,7 @@ class Walk:
         bases = [self.value(base, label) for base in kinds]
         self._note(label, self._without_numbers(bases))
         yield from bases
-        if not issubclass(cls, enum.Enum):
-            self.watch.size(names)
+        self.watch.size(names)
         parts: list[bytes] = []
         for name, value in [*described(cls), *written(cls)]:
             if name in names and names[name] is value:
@@ -594,16 +611,25 @@ class Walk:
                 yield from (name.encode(), self._constant(item, label.at(name)))
 
     def _somebody_elses(self, value: Any, label: Label) -> Iterator[bytes]:
-        """An object of a package's type: by content; the functions that it holds are followed besides."""
-        known = self._by_content(value, label)
-        self._note(label, known)
-        yield known
+        """
+        An object of a package's type: by content; the functions that it holds are followed besides.
+
+        What stands for a function that it wraps (numba's compiled functions, wrapt's wrappers) keeps counters and
+        compiled code, so it counts by that function and by its plain options.
+        """
         held = dict(_state_of(value))
-        with contextlib.suppress(Exception):  # objects that stand in for others keep them out of sight
-            held["__wrapped__"] = value.__wrapped__
+        inner = _wrapped_by(value)
+        if inner is None:
+            known = self._by_content(value, label)
+            self._note(label, known)
+            yield known
+        else:
+            held |= {"__wrapped__": inner, "_self_wrapper": getattr(value, "_self_wrapper", None)}
         for name, item in sorted(held.items()):
             if _is(item, types.FunctionType | types.MethodType | functools.partial | type):
                 yield from (name.encode(), self.value(item, label))
+            elif inner is not None and name in ("targetoptions", "args", "kwargs", "keywords"):
+                yield from (name.encode(), self._constant(item, label.at(name)))
 
 
 def content(value: object) -> bytes:
@@ -751,7 +777,7 @@ def _lazily(module: types.ModuleType, name: str) -> Any:
     return None
 
 
-_mocks: dict[int, tuple[object, bytes]] = {}
+_mocks: dict[int, tuple[weakref.ref[object], bytes]] = {}
 
 
 def _is_mock(kind: type) -> bool:
@@ -760,7 +786,10 @@ def _is_mock(kind: type) -> bool:
 
 def _unrepeatable(value: object) -> bytes:
     """A stand-in of a test is equal to itself alone: what was computed with it is found by nobody else."""
-    return _mocks.setdefault(id(value), (value, os.urandom(16)))[1]
+    known = _mocks.get(id(value))
+    if known is None or known[0]() is not value:
+        known = _mocks[id(value)] = (weakref.ref(value), os.urandom(16))
+    return known[1]
 
 
 def _is_typing(value: Any) -> bool:
@@ -769,9 +798,18 @@ def _is_typing(value: Any) -> bool:
 
 def _is_transparent(kind: type) -> bool:
     """Tell whether an object's attributes and items are all there is to it."""
-    return all(
-        base in _TRANSPARENT or origins.of_module_named(base.__module__).kind == "own" for base in kind.__mro__
-    ) and kind.__module__ not in ("builtins",)
+    return kind.__module__ != "builtins" and all(
+        base in _TRANSPARENT or _is_written_in_python(base) for base in kind.__mro__
+    )
+
+
+def _is_written_in_python(cls: type) -> bool:
+    """Tell a class of the user's that keeps its state in attributes from one written in C, which keeps it elsewhere."""
+    if origins.of_module_named(cls.__module__).kind != "own":
+        return False
+    own = cls.__dict__.get("__slots__", ())
+    slots = 1 if isinstance(own, str) else len(tuple(own))
+    return cls.__basicsize__ - cls.__base__.__basicsize__ <= _POINTER * (slots + 2)  # type: ignore[union-attr]
 
 
 @functools.lru_cache(maxsize=256)
@@ -799,6 +837,15 @@ def vars_of(value: Any) -> dict[str, Any]:
     except AttributeError:
         return {}
     return state if isinstance(state, dict) else {}
+
+
+def _wrapped_by(value: Any) -> types.FunctionType | None:
+    """Return the function that an object was made to stand for, if it is one."""
+    try:
+        inner = value.__wrapped__
+    except Exception:
+        return None
+    return inner if callable(value) and _is(inner, types.FunctionType) else None
 
 
 def _state_of(value: Any) -> Iterator[tuple[str, Any]]:

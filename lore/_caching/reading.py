@@ -11,20 +11,23 @@ from __future__ import annotations
 import __future__
 
 import ast
+import contextlib
 import dis
 import functools
 import linecache
 import operator
 import os
 import sys
+import threading
 import tokenize
 import types
+import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import xxhash
 
-__all__ = ["Reading", "Ref", "read"]
+__all__ = ["Reading", "Ref", "close", "read"]
 
 
 class Ref(NamedTuple):
@@ -67,13 +70,19 @@ _readings: dict[int, tuple[types.CodeType, Reading]] = {}
 _MOST_READINGS = 20_000
 
 
-def read(code: types.CodeType) -> Reading:
-    """Read a code object; the second time it costs a look-up."""
+def read(code: types.CodeType, names: dict[str, Any]) -> Reading:
+    """
+    Read a code object; the second time it costs a look-up.
+
+    Args:
+        code: of a function.
+        names: the function's globals, which tell where the source of its module is.
+    """
     known = _readings.get(id(code))
     if known is not None and known[0] is code:
         return known[1]
     form = _bytecode(code)
-    node = _node_of(code, form)
+    node = _node_of(code, form, names)
     refs = _refs_of(code)
     if node is None:
         text = b"\0".join((str(sys.implementation.cache_tag).encode(), form))
@@ -88,11 +97,19 @@ def read(code: types.CodeType) -> Reading:
     return reading
 
 
+def close() -> None:
+    """Let go of the sources that were read, save the last few: syntax trees are large."""
+    while len(_sources) > _MOST_SOURCES:
+        _sources.pop(next(iter(_sources)), None)
+
+
 # --- bytecode ---------------------------------------------------------------------------------------------------------
 
 _NO_DOCSTRING = ("<lambda>", "<genexpr>", "<listcomp>", "<setcomp>", "<dictcomp>")
 _HAS_DOCSTRING = 0x4000000
-_FUTURE = functools.reduce(
+_NESTED = 0x10
+# CO_NESTED is the flag of the oldest of them, and says something else today
+_FUTURE = ~_NESTED & functools.reduce(
     operator.or_, (getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
 )
 
@@ -109,7 +126,7 @@ def _write_bytecode(code: types.CodeType, parts: list[bytes]) -> None:
         code.co_argcount,
         code.co_posonlyargcount,
         code.co_kwonlyargcount,
-        code.co_flags & ~_FUTURE & ~_HAS_DOCSTRING,
+        code.co_flags & ~_FUTURE & ~_NESTED & ~_HAS_DOCSTRING,
         code.co_names,
         code.co_varnames,
         code.co_freevars,
@@ -171,7 +188,8 @@ class _Source:
     """
 
     def __init__(self, text: str) -> None:
-        self.tree = ast.parse(text)
+        with _quiet():
+            self.tree = ast.parse(text)
         self._codes: dict[int, dict[tuple[str, int], list[types.CodeType]]] = {}
         self._lambdas: list[_Function] | None = None
         self._named: dict[str, list[_Function]] = {}
@@ -200,7 +218,9 @@ class _Source:
         if made is None:
             made = {}
             flags_to_compile = flags | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT  # cells of a notebook may wait
-            for code in _codes_in(compile(self.tree, "<source>", "exec", flags_to_compile, dont_inherit=True)):
+            with _quiet():
+                whole = compile(self.tree, "<source>", "exec", flags_to_compile, dont_inherit=True)
+            for code in _codes_in(whole):
                 made.setdefault((code.co_name, code.co_firstlineno), []).append(code)
             self._codes[flags] = made
         return made
@@ -242,11 +262,12 @@ def _stands_at(code: types.CodeType, node: _Function, crowded: bool) -> bool:
 
 
 _sources: dict[tuple[Any, ...], _Source | None] = {}
-_MOST_SOURCES = 24
+_MOST_SOURCES = 4
+_filters_lock = threading.Lock()
 
 
-def _node_of(code: types.CodeType, form: bytes) -> _Function | None:
-    for key, lines in _versions_of(code.co_filename):
+def _node_of(code: types.CodeType, form: bytes, names: dict[str, Any]) -> _Function | None:
+    for key, lines in _versions_of(code.co_filename, names):
         source = _parsed(key, lines)
         node = source.match(code, form) if source is not None else None
         if node is not None:
@@ -254,31 +275,38 @@ def _node_of(code: types.CodeType, form: bytes) -> _Function | None:
     return None
 
 
-def _versions_of(filename: str) -> Iterator[tuple[tuple[Any, ...], list[str] | None]]:
-    """Yield what may be the source: the file as it is now, then what `linecache` holds (notebooks, older versions)."""
+def _versions_of(filename: str, names: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], list[str] | None]]:
+    """Yield what may be the source: the file as it is now, then what `linecache` knows (notebooks, zip files)."""
+    module_file = names.get("__file__")
+    if not os.path.isabs(filename) and isinstance(module_file, str) and module_file.endswith(filename):
+        filename = module_file  # a script is compiled under the name that it was called by
     try:
         status = os.stat(filename)
         yield (filename, status.st_mtime_ns, status.st_size, status.st_ino), None
     except (OSError, ValueError):
         pass
     entry = linecache.cache.get(filename)
-    if entry is not None and len(entry) == 1:  # the loader of a zip file or of a package knows the source
-        lines = linecache.getlines(filename)
-    else:
-        lines = list(entry[2]) if entry is not None else []
+    lines = list(entry[2]) if entry is not None and len(entry) > 1 else linecache.getlines(filename, names)
     if lines:
         yield (filename, hash(tuple(lines))), lines
 
 
 def _parsed(key: tuple[Any, ...], lines: list[str] | None) -> _Source | None:
     if key not in _sources:
-        while len(_sources) >= _MOST_SOURCES:
-            _sources.pop(next(iter(_sources)), None)
         try:
-            _sources[key] = _Source("".join(lines) if lines is not None else _text_in(key[0]))
+            text = "".join(lines) if lines is not None else _text_in(key[0])
+            _sources[key] = _Source(text)
         except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
             return _sources.setdefault(key, None)
     return _sources.get(key)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Compile without warnings: they are no news to anybody, and must not be errors where warnings are."""
+    with _filters_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _text_in(filename: str) -> str:

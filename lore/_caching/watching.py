@@ -10,13 +10,14 @@ with its items.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from operator import attrgetter, is_, itemgetter
+from operator import attrgetter, getitem, is_
 from typing import Any
 
 __all__ = ["Watch"]
 
 _MISSING = object()
-_getter: Callable[..., Callable[[Any], Any]] = itemgetter
+_WORTH_COMPILING = 200  # what compiling costs is earned back by about a thousand checks
+_MOST_COMPILED = 2000
 
 
 class Watch:
@@ -32,7 +33,7 @@ class Watch:
     MISSING = _MISSING
 
     def __init__(self) -> None:
-        self._items: dict[int, tuple[Any, dict[Any, Any]]] = {}
+        self._items: dict[tuple[int, object], tuple[Any, Any, Any]] = {}
         self._missing: dict[int, tuple[Any, set[str]]] = {}
         self._attributes: dict[str, tuple[list[Any], list[Any]]] = {}
         self._sequences: list[tuple[Any, tuple[Any, ...]]] = []
@@ -40,15 +41,17 @@ class Watch:
         self._sizes: list[tuple[Any, int]] = []
         self._contents: list[tuple[Any, bytes]] = []
         self._slots: list[tuple[Any, str, Any]] = []
-        self._plan: tuple[list[Any], list[Any], list[Any]] | None = None
+        self._answers: list[tuple[Callable[[], object], object]] = []
+        self._held = 0
+        self._same_names: Callable[[], bool] = self._compare_names
 
-    def item(self, mapping: Mapping[Any, Any], key: object, value: object) -> None:
+    def item(self, mapping: Mapping[Any, Any], key: str, value: object) -> None:
         """Note that `mapping[key]` is `value`."""
-        self._items.setdefault(id(mapping), (mapping, {}))[1][key] = value
+        self._items[id(mapping), key] = (mapping, key, value)
 
     def missing(self, mapping: Mapping[Any, Any], key: str) -> None:
         """Note that there is no `key` in `mapping`."""
-        self._missing.setdefault(id(mapping), (mapping, set()))[1].add(key)
+        self._missing.setdefault(id(mapping), (mapping.keys(), set()))[1].add(key)
 
     def attribute(self, owner: object, name: str, value: object) -> None:
         """Note that `owner.name` is `value`; for the few attributes that many objects have, such as `__code__`."""
@@ -80,15 +83,14 @@ class Watch:
         """Note that a value, which cannot be watched from outside, has this digest."""
         self._contents.append((value, digest))
 
+    def answer(self, ask: Callable[[], object], value: object) -> None:
+        """Note what a cheap question is answered with."""
+        self._answers.append((ask, value))
+
     def seal(self) -> None:
         """Lay the notes out for checking; nothing is noted afterwards."""
-        namespaces = [
-            (mapping, _getter(*keys) if len(keys) > 1 else _getter(*keys, *keys), _twice(list(keys.values())))
-            for mapping, keys in self._items.values()
-        ]
-        absent = [(mapping.keys(), frozenset(names)) for mapping, names in self._missing.values()]
-        attributes = [(attrgetter(name), *lists) for name, lists in self._attributes.items()]
-        self._plan = (namespaces, absent, attributes)
+        self._flat: tuple[list[Any], ...] = tuple(map(list, zip(*self._items.values()))) or ([], [], [])
+        self._owned = [(attrgetter(name), *lists) for name, lists in self._attributes.items()]
 
     def holds(self, digest: Callable[[Any], bytes]) -> bool:
         """
@@ -97,36 +99,65 @@ class Watch:
         Args:
             digest: computes the digest of what is compared by content.
         """
-        assert self._plan is not None
-        namespaces, absent, attributes = self._plan
         try:
-            for mapping, get, values in namespaces:
-                if not all(map(is_, get(mapping), values)):
+            if not self._same_names():
+                return False
+            for container, items in self._sequences:
+                if len(container) != len(items) or not all(map(is_, container, items)):
                     return False
-            for keys, names in absent:
-                if not keys.isdisjoint(names):
+            for mapping, keys, values in self._mappings:
+                if len(mapping) != len(keys) or not all(map(is_, mapping, keys)):
                     return False
-            for get, owners, values in attributes:
-                if not all(map(is_, map(get, owners), values)):
+                if not all(map(is_, mapping.values(), values)):
                     return False
-            return self._same_items() and all(digest(value) == known for value, known in self._contents)
+            for owner, name, value in self._slots:
+                if getattr(owner, name, _MISSING) is not value:
+                    return False
+            for ask, value in self._answers:
+                if ask() != value:
+                    return False
+            for value, known in self._contents:
+                if digest(value) != known:
+                    return False
         except Exception:  # a deleted name, a container that another thread changes: whatever it is, look again
             return False
+        return True
 
-    def _same_items(self) -> bool:
-        for container, items in self._sequences:
-            if len(container) != len(items) or not all(map(is_, container, items)):
-                return False
-        for mapping, keys, values in self._mappings:
-            same = (
-                len(mapping) == len(keys) and all(map(is_, mapping, keys)) and all(map(is_, mapping.values(), values))
-            )
-            if not same:
-                return False
-        if any(len(mapping) != size for mapping, size in self._sizes):
+    # --- names and attributes, compared one by one, and after a while by a function made for just these ---------------
+
+    def _compare_names(self) -> bool:
+        mappings, keys, values = self._flat
+        if not all(map(is_, map(getitem, mappings, keys), values)):
             return False
-        return all(getattr(owner, name, _MISSING) is value for owner, name, value in self._slots)
+        for names, absent in self._missing.values():
+            if not names.isdisjoint(absent):
+                return False
+        for get, owners, values in self._owned:
+            if not all(map(is_, map(get, owners), values)):
+                return False
+        for mapping, size in self._sizes:
+            if len(mapping) != size:
+                return False
+        self._held += 1
+        if self._held == _WORTH_COMPILING and len(keys) <= _MOST_COMPILED:
+            self._same_names = self._compiled()
+        return True
 
+    def _compiled(self) -> Callable[[], bool]:
+        """Write `a["x"] is b and f.__code__ is c and ...` for everything noted: less than half the time."""
+        scope: dict[str, Any] = {}
 
-def _twice(values: list[Any]) -> list[Any]:
-    return values if len(values) > 1 else values * 2
+        def named(value: object) -> str:
+            name = f"_{len(scope)}"
+            scope[name] = value
+            return name
+
+        names = {id(mapping): named(mapping) for mapping, _, _ in self._items.values()}
+        checks = [f"{names[id(mapping)]}[{key!r}] is {named(value)}" for mapping, key, value in self._items.values()]
+        checks += [f"{named(keys.isdisjoint)}({named(frozenset(absent))})" for keys, absent in self._missing.values()]
+        for name, (owners, values) in self._attributes.items():
+            checks += [f"{named(owner)}.{name} is {named(value)}" for owner, value in zip(owners, values)]
+        checks += [f"{named(mapping.__len__)}() == {size}" for mapping, size in self._sizes]
+        exec(f"def same_names():\n    return {' and '.join(checks) or True}", scope)
+        compiled: Callable[[], bool] = scope["same_names"]
+        return compiled

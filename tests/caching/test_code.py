@@ -5,6 +5,9 @@ The digest of code: an edit that can change a result changes it, an edit that ca
 from __future__ import annotations
 
 import importlib
+import json
+import os
+import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -256,6 +259,92 @@ COUNTS = {
     "the method of an enumeration": Edit(
         main("import enum\nclass E(enum.Enum):\n    A = 1\n    def go(self): return 1\ndef f(x): return E.A.go()"), [("return 1", "return 2")]
     ),
+    "the text of an enumeration's member": Edit(
+        main("import enum\nclass E(enum.Enum):\n    A = 1\n    def __str__(self): return 'a'\ndef f(x): return str(E.A)"), [("'a'", "'b'")]
+    ),
+    "what an enumeration makes of unknown values": Edit(
+        main("import enum\nclass E(enum.Enum):\n    A = 1\n    @classmethod\n    def _missing_(cls, v): return cls.A\ndef f(x): return E(x)"),
+        [("return cls.A", "return None")],
+    ),
+    "how an enumeration's values are made": Edit(
+        main("import enum\nclass E(enum.Enum):\n    def _generate_next_value_(n, *a): return n\n    A = enum.auto()\ndef f(x): return E.A"),
+        [("return n\n", "return n * 2\n")],
+    ),
+    "a dataclass's own method": Edit(
+        main("from dataclasses import dataclass\n@dataclass\nclass P:\n    a: int\n    def __post_init__(self): self.a += 1\ndef f(x): return P(x)"),
+        [("+= 1", "+= 2")],
+    ),
+    "a dataclass's own comparison": Edit(
+        main("from dataclasses import dataclass\n@dataclass\nclass P:\n    a: int\n    def __eq__(self, o): return True\ndef f(x): return P(x)"),
+        [("return True", "return False")],
+    ),
+    "the default of a pydantic model": Edit(
+        main("import pydantic\nclass P(pydantic.BaseModel):\n    a: int = 1\ndef f(x): return P().a"), [("= 1", "= 2")]
+    ),
+    "the type of a pydantic model's field": Edit(
+        main("import pydantic\nclass P(pydantic.BaseModel):\n    a: int = 1\ndef f(x): return P().a"), [("a: int", "a: float")]
+    ),
+    "a limit of a pydantic model": Edit(
+        main("import pydantic\nclass P(pydantic.BaseModel):\n    a: int = pydantic.Field(1, gt=0)\ndef f(x): return P().a"), [("gt=0", "gt=-1")]
+    ),
+    "a validator of a pydantic model": Edit(
+        main(
+            "import pydantic\nclass P(pydantic.BaseModel):\n    a: int = 1\n    @pydantic.field_validator('a')\n    @classmethod\n"
+            "    def v(cls, a): return a + 1\ndef f(x): return P(a=x).a"
+        ),
+        [("a + 1", "a + 2")],
+    ),
+    "the default of a msgspec struct": Edit(
+        main("import msgspec\nclass P(msgspec.Struct):\n    a: int = 1\ndef f(x): return P().a"), [("= 1", "= 2")]
+    ),
+    "the type of a msgspec struct's field": Edit(
+        main("import msgspec\nclass P(msgspec.Struct):\n    a: int = 1\ndef f(x): return msgspec.convert(x, P)"), [("a: int", "a: float")]
+    ),
+    "an attrs class that compares": Edit(
+        main("import attrs\n@attrs.define(eq=True)\nclass P:\n    a: int = 1\ndef f(x): return P()"), [("eq=True", "eq=False")]
+    ),
+    "a default of a scikit-learn estimator": Edit(
+        main(
+            "from sklearn.base import BaseEstimator\nclass P(BaseEstimator):\n    def __init__(self, a=1): self.a = a\n"
+            "    def predict(self, X): return self.a\nP_ = P()\ndef f(x): return P_.predict(x)"
+        ),
+        [("a=1", "a=2")],
+    ),
+    "a method of a scikit-learn estimator": Edit(
+        main(
+            "from sklearn.base import BaseEstimator\nclass P(BaseEstimator):\n    def __init__(self, a=1): self.a = a\n"
+            "    def predict(self, X): return self.a\nP_ = P()\ndef f(x): return P_.predict(x)"
+        ),
+        [("return self.a", "return -self.a")],
+        "P.predict()",
+    ),
+    "behind numba": Edit(
+        main("import numba\n@numba.njit\ndef g(x): return x + 1\ndef f(x): return g(x)"), [("x + 1", "x + 2")], "g()"
+    ),
+    "the options of numba": Edit(
+        main("import numba\n@numba.njit\ndef g(x): return x + 1\ndef f(x): return g(x)"), [("numba.njit", "numba.njit(fastmath=True)")]
+    ),
+    "behind tenacity": Edit(
+        main("import tenacity\n@tenacity.retry(stop=tenacity.stop_after_attempt(3))\ndef g(x): return x + 1\ndef f(x): return g(x)"),
+        [("x + 1", "x + 2")],
+        "g()",
+    ),
+    "behind wrapt": Edit(
+        main("import wrapt\n@wrapt.decorator\ndef d(w, i, a, k): return w(*a)\n@d\ndef g(x): return x + 1\ndef f(x): return g(x)"),
+        [("x + 1", "x + 2")],
+        "g()",
+    ),
+    "a wrapper of wrapt": Edit(
+        main("import wrapt\n@wrapt.decorator\ndef d(w, i, a, k): return w(*a)\n@d\ndef g(x): return x + 1\ndef f(x): return g(x)"),
+        [("return w(*a)", "return -w(*a)")],
+        "d()",
+    ),
+    "behind a dask delayed": Edit(
+        main("import joblib\nd = joblib.delayed(len)\ndef g(x): return x + 1\nd = joblib.delayed(g)\ndef f(x): return d(x)"), [("x + 1", "x + 2")]
+    ),
+    "a limit in an annotation": Edit(
+        main("from typing import Annotated\nK = Annotated[int, 3]\ndef f(x): return K"), [("int, 3", "int, 4")]
+    ),
     "which member of an enumeration": Edit(
         main("import enum\nclass E(enum.Enum):\n    A = 1\n    B = 2\nK = E.A\ndef f(x): return K"), [("K = E.A", "K = E.B")]
     ),
@@ -437,6 +526,40 @@ COUNTS_NOT = {
     "del in parentheses": Edit(main("def f(x):\n    a = b = x\n    del a, b"), [("del a, b", "del (a, b)")]),
     "a decorator of lore's option": Edit(PLAIN, []),
     "the future of annotations": Edit(PLAIN, [("    import helpers", "    from __future__ import annotations\n    import helpers")]),
+    "annotations of a dataclass's method": Edit(
+        main("from dataclasses import dataclass\n@dataclass\nclass P:\n    a: int\n    def go(self, x): return x\ndef f(x): return P(x).go(x)"),
+        [("go(self, x)", "go(self, x: int) -> int")],
+    ),
+    "a docstring of a pydantic model": Edit(
+        main("import pydantic\nclass P(pydantic.BaseModel):\n    a: int = 1\ndef f(x): return P().a"), [("    a: int", '    """P."""\n    a: int')]
+    ),
+    "comments in a msgspec struct": Edit(
+        main("import msgspec\nclass P(msgspec.Struct):\n    a: int = 1\ndef f(x): return P().a"), [("    a: int", "    # a\n    a: int")]
+    ),
+    "a comment behind numba": Edit(
+        main("import numba\n@numba.njit\ndef g(x): return x + 1\ndef f(x): return g(x)"), [("x + 1", "x + 1  # more")]
+    ),
+    "a comment behind tenacity": Edit(
+        main("import tenacity\n@tenacity.retry(stop=tenacity.stop_after_attempt(3))\ndef g(x): return x + 1\ndef f(x): return g(x)"), [("x + 1", "x + 1  # more")]
+    ),
+    "a comment behind wrapt": Edit(
+        main("import wrapt\n@wrapt.decorator\ndef d(w, i, a, k): return w(*a)\n@d\ndef g(x): return x + 1\ndef f(x): return g(x)"), [("x + 1", "x + 1  # more")]
+    ),
+    "a comment in a scikit-learn estimator": Edit(
+        main("from sklearn.base import BaseEstimator\nclass P(BaseEstimator):\n    def predict(self, X): return 1\nP_ = P()\ndef f(x): return P_.predict(x)"),
+        [("return 1", "return 1  # one")],
+    ),
+    "a comment in a typed dict": Edit(
+        main("from typing import TypedDict\nclass P(TypedDict):\n    a: int\ndef f(x): return P(a=x)"), [("a: int", "a: int  # a")]
+    ),
+    "a comment in a protocol and an abstract class": Edit(
+        main(
+            "import abc\nfrom typing import Generic, Protocol, TypeVar, runtime_checkable\nT = TypeVar('T')\n@runtime_checkable\nclass P(Protocol):\n"
+            "    def go(self): ...\nclass A(abc.ABC, Generic[T]):\n    @abc.abstractmethod\n    def go(self): return 1\n"
+            "class B(A[int]):\n    def go(self): return 2\ndef f(x): return isinstance(B(), P)"
+        ),
+        [("return 2", "return 2  # two")],
+    ),
     "a logger's level": Edit(
         main("import logging\nlog = logging.getLogger('a')\ndef f(x): log.info(x)"), [("('a')", "('a'); log.setLevel('ERROR')")]
     ),
@@ -514,3 +637,33 @@ def test_an_edit_that_cannot_change_a_result_does_not_change_the_digest(name: st
     after, new = program.look(edited(edit))
     assert explain(old, new) == []
     assert before == after
+
+
+ALL = """
+import json, sys, pathlib, tempfile
+sys.path[:0] = sys.argv[1:]
+import pytest, test_code
+patch = pytest.MonkeyPatch()
+program = test_code.Program(pathlib.Path(tempfile.mkdtemp()), patch)
+cases = test_code.COUNTS | test_code.COUNTS_NOT
+print(json.dumps({name: [part.hex() if i == 0 else part for i, part in enumerate(program.look(edit.files))] for name, edit in cases.items()}))
+"""
+
+
+@pytest.mark.slow
+def test_every_process_finds_the_same_digest() -> None:
+    """No digest depends on addresses, on the hash seed or on what else a process has loaded."""
+    here = Path(__file__)
+    paths = [str(here.parents[2]), str(here.parent)]
+    found = []
+    for seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", ALL, *paths],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        )
+        assert done.returncode == 0, done.stderr
+        found.append(json.loads(done.stdout))
+    one, two = found
+    assert [name for name in one if one[name] != two[name]] == []
