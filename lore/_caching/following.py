@@ -70,6 +70,7 @@ _CALLABLES_IN_C = (
     types.ClassMethodDescriptorType,
 )
 _CYTHON = ("cython_function_or_method", "fused_cython_function")
+_WEAK = (weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet, weakref.ref)
 _NAMED = (type, types.FunctionType, types.ModuleType, types.BuiltinFunctionType)
 _CONTAINERS = (
     list,
@@ -221,6 +222,8 @@ class Walk:
         self._mention(kind.__module__)
         if issubclass(kind, logging.Logger):
             return b"logger"
+        if issubclass(kind, _WEAK):
+            return self._opaque(value)
         try:
             digest = content(value)
         except Exception:
@@ -370,8 +373,11 @@ class Walk:
         else:
             called = label
             yield _named(function)
-            for name in code.co_freevars:
-                yield from (name.encode(), self._reached(function, Ref("free", name)))
+            # functools.singledispatch keeps a cache beside the table of its functions
+            held = ("registry",) if "registry" in function.__dict__ else code.co_freevars
+            for name in held:
+                if name in code.co_freevars:
+                    yield from (name.encode(), self._reached(function, Ref("free", name)))
         yield from self._defaults(function, called)
         if wrapped is not None:
             yield from (b"wraps", self.value(wrapped, called))

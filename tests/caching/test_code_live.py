@@ -11,12 +11,14 @@ import importlib
 import linecache
 import math
 import os
+import py_compile
 import subprocess
 import sys
 import textwrap
 import threading
 import types
 import unittest.mock
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -406,6 +408,44 @@ def test_a_foreign_wrapper_around_a_lore_decorator_is_followed() -> None:
     assert len(digests) == 4
 
 
+SELF_CHANGING = {
+    "lru_cache": "import functools\n@functools.lru_cache\ndef g(x): return x",
+    "singledispatch": "import functools\n@functools.singledispatch\ndef g(x): return x\n@g.register\ndef _(x: str): return 1",
+    "a cached property": (
+        "import functools\nclass A:\n    @functools.cached_property\n    def p(self): return 1\na = A()\ndef g(x): return a.p"
+    ),
+    "a regular expression": "import re\nR = re.compile('a')\ndef g(x): return R.match('a')",
+    "an import inside": "def g(x):\n    import colorsys\n    return colorsys.rgb_to_hsv(x, x, x)",
+    "a logger": "import logging\nlog = logging.getLogger('used')\ndef g(x): return log.debug(x)",
+    "a lock": "import threading\nlock = threading.Lock()\ndef g(x):\n    with lock: return x",
+    "a thread pool": (
+        "from concurrent.futures import ThreadPoolExecutor\npool = ThreadPoolExecutor(1)\ndef g(x): return pool.submit(abs, x).result()"
+    ),
+    "a weak dictionary": (
+        "import weakref\nclass A: pass\nkept = A()\nD = weakref.WeakKeyDictionary()\ndef g(x):\n    D[kept] = x"
+    ),
+    "a context variable": "import contextvars\nV = contextvars.ContextVar('V')\ndef g(x): V.set(x)",
+    "a thread's own": "import threading\nL = threading.local()\ndef g(x): L.x = x",
+    "numba": "import numba\n@numba.njit\ndef g(x): return x + 1",
+    "tenacity": "import tenacity\n@tenacity.retry(stop=tenacity.stop_after_attempt(3))\ndef g(x): return x + 1",
+}
+
+
+@pytest.mark.parametrize("name", SELF_CHANGING)
+def test_what_only_remembers_does_not_count(name: str) -> None:
+    """Caches, locks, pools and compilers change when they are used, and a function that uses them does not."""
+    if name in ("numba", "tenacity"):
+        pytest.importorskip(name)
+    names: dict[str, Any] = {"__name__": "self_changing"}
+    exec(SELF_CHANGING[name] + "\ndef f(x): return g(x)", names)
+    code = Code.of(names["f"])
+    before = code.digest()
+    names["f"](1)
+    assert code.digest() == before
+    names["f"](2)
+    assert Code.of(names["f"]).digest() == before
+
+
 # --- never in the way -------------------------------------------------------------------------------------------------
 
 
@@ -613,6 +653,45 @@ def test_two_versions_of_the_code_running_at_once_do_not_meet(folder: Path) -> N
     assert len({before, old_code, new_code}) == 3
 
 
+def test_a_script_that_changes_its_folder_is_found_all_the_same(folder: Path) -> None:
+    """A script called by a relative name says the same from any working folder."""
+    script = (folder / "script.py").read_text()
+    (folder / "deeper").mkdir()
+    (folder / "deeper" / "script.py").write_text("raise SystemExit('the wrong one')")
+    (folder / "moving.py").write_text("import os; os.chdir('deeper')\n" + script)
+    assert run(folder, "moving.py") == run(folder, "script.py")
+
+
+def test_a_program_in_a_zip_file_is_read_from_there(folder: Path) -> None:
+    """Modules imported from a zip file have the digest that they have on disk."""
+    with zipfile.ZipFile(folder / "program.zip", "w") as archive:
+        for name in ("program", "helpers"):
+            archive.write(folder / f"{name}.py", f"{name}.py")
+    text = "import sys; sys.path.insert(0, 'program.zip')\nfrom program import f\nassert '.zip' in f.__code__.co_filename\n"
+    assert run(folder, "-c", text + PRINT) == run(folder, "script.py")
+
+
+def test_a_module_without_its_source_is_told_from_others(folder: Path) -> None:
+    """Only compiled files left: the digest is the bytecode's."""
+    py_compile.compile(str(folder / "helpers.py"), str(folder / "helpers.pyc"))
+    (folder / "helpers.py").unlink()
+    first = run(folder, "script.py")
+    (folder / "helpers.py").write_text("def clean(x): return -abs(x)\n")
+    py_compile.compile(str(folder / "helpers.py"), str(folder / "helpers.pyc"))
+    (folder / "helpers.py").unlink()
+    assert run(folder, "script.py") != first
+
+
+def test_warnings_of_the_source_are_kept_quiet(folder: Path) -> None:
+    """A source with a questionable escape is read without a word, even where warnings are errors."""
+    (folder / "helpers.py").write_text("def clean(x): return '\\d', x is 1\n")
+    loud = run(folder, "-W", "ignore", "script.py")
+    (folder / "later.py").write_text(
+        "import warnings; import helpers; warnings.simplefilter('error')\n" + PROGRAM + PRINT
+    )
+    assert run(folder, "-W", "ignore", "later.py").split() == loud.split()
+
+
 def test_assertions_that_are_compiled_away_count(folder: Path) -> None:
     """Under -O a function may do something else, so it is another one."""
     command = ("-c", "from program import f\n" + PRINT)
@@ -648,4 +727,4 @@ def test_a_notebook_session_follows_the_cells(folder: Path) -> None:
 
 def test_the_digest_of_source_is_the_same_on_every_version_of_python(folder: Path) -> None:
     """A function that is a value is known by its text: this figure holds for 3.11, 3.12 and 3.13."""
-    assert run(folder, "-c", "from program import f\n" + PRINT).split()[1] == "?"
+    assert run(folder, "-c", "from program import f\n" + PRINT).split()[1] == "eee1465aaa112266070a5becda4c04ab"
