@@ -19,11 +19,12 @@ from .cells import padding, walk
 from .columns import columns_of, copy_statement, describe, is_copyable, trim
 from .copying import pieces
 from .types import Column, Style
+from .writing import write
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Progress", "plan", "read", "stream"]
+__all__ = ["Progress", "plan", "read", "stream", "write"]
 
 Progress: TypeAlias = Callable[[int, int], object]
 """Called with the rows and bytes received so far."""
@@ -55,7 +56,7 @@ def read(
         statement: one SQL statement with its parameters already in it; a semicolon and comments may end it.
         dtypes: "pandas" for numpy and pandas types, "arrow" for Arrow-backed columns.
         decimal: what becomes of numeric: "float", correctly rounded, or "exact" decimals.
-        on_progress: called with rows and bytes so far, after every piece of about 2 MB.
+        on_progress: called with rows and bytes so far, after every piece of about 1 MB.
 
     Returns:
         A frame with the result's columns, named as the server names them (twice, if it does). Integers and booleans are
@@ -139,7 +140,7 @@ class _Result:
     def _decoded(self, limit: int | None) -> Iterator[tuple[int, list[Any]]]:
         pad = padding(self.columns)
         count = nbytes = 0
-        source = pieces(self.connection, copy_statement(self.statement, self.columns), len(self.columns), pad)
+        source = pieces(self.connection, copy_statement(self.statement, self.columns), pad)
         try:
             for piece in source:
                 nbytes += piece.nbytes

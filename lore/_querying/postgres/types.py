@@ -9,7 +9,7 @@ and the text of a plain cursor (`parse`), give the same part, so the result cann
 | --- | --- | --- |
 | smallint, integer, bigint, oid | int64, or Int64 where NULL occurs | int16, int32, int64, int64 |
 | boolean | bool, or boolean where NULL occurs | bool |
-| real, double precision | float64 | float, double |
+| real, double precision | float32, float64 | float, double |
 | numeric | float64, or Decimal objects | double, or decimal128/256 |
 | text, varchar, char, name, enums | str | string |
 | date, timestamp, timestamptz | datetime64[s], [us], [us, UTC] | date32, timestamp[us], timestamp[us, UTC] |
@@ -224,15 +224,12 @@ class FloatColumn(NumberColumn):
     def __init__(self, name: str, style: Style, wire: str = ">f8") -> None:
         super().__init__(name, style)
         self.wire = wire  # type: ignore[misc]
+        self.native = wire[1:]  # type: ignore[misc]
         self.width = int(wire[-1])
         self.head = self.width
 
     def scalar(self, text: str) -> float:
-        if self.wire != ">f4":
-            return float(text)
-        import numpy as np
-
-        return float(np.float32(text))
+        return float(text)
 
     @property
     def arrow_type(self) -> Any:
@@ -576,6 +573,7 @@ class ZonedColumn(TimestampColumn):
 class TimeColumn(MomentColumn):
     """time as datetime.time objects."""
 
+    wire, native = ">i8", "i8"
     unit, numpy = "time", "m8[us]"
     width = head = 8
 
