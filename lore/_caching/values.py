@@ -363,6 +363,7 @@ _HOMES = {
     "pandas": "values_tables",
     "pyarrow": "values_arrow",
     "polars": "values_arrow",
+    "sklearn": "values_models",
     "keras": "values_models",
     "tensorflow": "values_models",
     "google": "values_messages",

@@ -13,7 +13,7 @@ __all__ = ["find"]
 
 
 def find(cls: type) -> Encoder | None:
-    """Return the encoder of a message's, engine's or expression's class, or None where it is an object like any other."""
+    """Return the encoder of a message, an engine or an expression, or None where it is an object like any other."""
     messages = sys.modules.get("google.protobuf.message")
     if messages is not None and issubclass(cls, messages.Message):
         return _message

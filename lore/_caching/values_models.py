@@ -2,10 +2,11 @@
 Keras models as keys: what was configured, what was learned and how far the optimizer has come.
 
 Names that Keras numbers by itself (`dense_7`) are counted anew within each model, so that a model built twice is one
-model. What only remembers how a model was used (the state of metrics, of dropout's generators) does not count. Functions
-and classes of the user's own inside a model count by their code, which its configuration only names.
+model. What only remembers how a model was used (the state of metrics, of dropout's generators) does not count.
+Functions and classes of the user's own inside a model count by their code, which its configuration only names.
 
-scikit-learn's estimators need nothing of this: their class and state say all.
+scikit-learn's estimators need nothing of this: their class and state say all. Only its trees of neighbours count how
+often they were asked, which is left out.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ _CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 def find(cls: type) -> Encoder | None:
     """Return the encoder of a class of Keras' or TensorFlow's, or None where it is an object like any other."""
+    if cls.__module__.startswith("sklearn."):
+        return guarded(_neighbours) if hasattr(cls, "get_tree_stats") else None
     keras = sys.modules.get("keras")
     if keras is not None:
         if issubclass(cls, keras.Layer):
@@ -41,6 +44,12 @@ def find(cls: type) -> Encoder | None:
     if tensorflow is not None and issubclass(cls, (tensorflow.Tensor, tensorflow.Variable)):
         return lambda value, walk: node(b"tensorflow", cls.__name__.encode(), walk.token(value.numpy()))
     return None
+
+
+def _neighbours(value: Any, walk: Walk) -> bytes:
+    state = value.__getstate__()
+    asked = slice(7, 11)  # trims, leaves, splits and calls of all queries so far
+    return node(b"neighbours", walk.class_token(type(value)), walk.token((*state[: asked.start], *state[asked.stop :])))
 
 
 def _layer(value: Any, walk: Walk) -> bytes:

@@ -13,7 +13,7 @@ from typing import Any
 
 from xxhash import xxh3_128, xxh3_128_digest
 
-from lore._caching.values import Encoder, Walk, guarded, leaf, node
+from lore._caching.values import Encoder, Unkeyable, Walk, guarded, leaf, node
 from lore._caching.values_arrays import array_token, content_digest, dtype_token, is_opaque
 from lore._caching.values_objects import instance
 
@@ -93,8 +93,12 @@ def _columns(value: Any, walk: Walk) -> list[bytes]:
     """Return a token per column, read block by block."""
     tokens = [b""] * value.shape[1]
     for block in value._mgr.blocks:
-        for place, token in zip(block.mgr_locs.as_array.tolist(), _block(block.values, walk)):
-            tokens[place] = token
+        found = _block(block.values, walk)
+        for place in block.mgr_locs.as_array.tolist():
+            try:
+                tokens[place] = next(found)
+            except Unkeyable as error:
+                raise error.under(f"[{value.columns[place]!r}]") from error.__cause__
     return tokens
 
 
