@@ -373,10 +373,10 @@ class Walk:
         else:
             called = label
             yield _named(function)
-            # functools.singledispatch keeps a cache beside the table of its functions
-            held = ("registry",) if "registry" in function.__dict__ else code.co_freevars
-            for name in held:
-                if name in code.co_freevars:
+            if "registry" in function.__dict__:  # of functools.singledispatch, which keeps a cache beside it
+                yield self.value(function.__dict__["registry"], label)
+            else:
+                for name in code.co_freevars:
                     yield from (name.encode(), self._reached(function, Ref("free", name)))
         yield from self._defaults(function, called)
         if wrapped is not None:
