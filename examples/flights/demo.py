@@ -1,8 +1,8 @@
 """
 Show the whole house at work on real flights, and end by itself:  make demo
 
-The pipeline runs here, in examples/flights; what it makes stays in .lore beside this file, so a second demo finds it. The
-edits happen in a copy that is thrown away.
+The pipeline runs here, in examples/flights; what it makes stays in .lore beside this file, so a second demo finds it.
+The edits happen in a copy that is thrown away.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ GOOD = {
     "carrier": "B6",
     "origin": "JFK",
     "dest": "BOS",
-    "departs": "2013-12-22T18:55",
-    "arrives": "2013-12-22T20:10",
+    "departs": "2013-12-22T18:55:00",
+    "arrives": "2013-12-22T20:10:00",
     "tailnum": "N266JB",
 }
 
@@ -44,7 +44,11 @@ def main() -> None:
     heading("2. The service: a good request, and some that are not")
     with server() as url:
         ask(url, "/delay", GOOD)
-        ask(url, "/delays", {"flights": [GOOD, {**GOOD, "departs": "2013-12-22T07:00", "arrives": "2013-12-22T08:15"}]})
+        ask(
+            url,
+            "/delays",
+            {"flights": [GOOD, {**GOOD, "departs": "2013-12-22T07:00:00", "arrives": "2013-12-22T08:15:00"}]},
+        )
         ask(url, "/delay", {**GOOD, "origin": "BOS", "departs": "this evening"})
         ask(url, "/delay", {key: value for key, value in GOOD.items() if key != "dest"})
         ask(url, "/delay", {**GOOD, "dest": "SYD"})
@@ -52,27 +56,23 @@ def main() -> None:
 
     heading("3. Edits, in a copy: only what depends on them runs again")
     with a_copy() as (copy, home):
-        edit(
-            copy,
-            "    return 2013 - built\n",
-            "    # Nobody flies a plane from the future.\n    return (2013 - built)\n",
-        )
-        print("A comment and a pair of parentheses in age():")
+        said("A comment and a pair of parentheses in age():")
+        edit(copy, "    return 2013 - built\n", "    # None is older than a century.\n    return (2013 - built)\n")
         run_pipeline(copy, home, brief=True)
 
+        said("age() never below zero. It was not before either: no feature changes, so no model is fitted.")
         edit(copy, "    return (2013 - built)\n", "    return (2013 - built).clip(lower=0)\n")
-        print(
-            "\nage() never below zero. It was not before either, so the features come out the same and no model is fitted:"
-        )
         explain(copy, home)
         run_pipeline(copy, home, brief=True)
 
+        said("age() never above twenty. Now features change, and models; weather and baseline do not depend on it.")
         edit(copy, ".clip(lower=0)\n", ".clip(upper=20)\n")
-        print(
-            "\nage() never above twenty. Now the features differ, so the models and what follows from them are made again;"
-        )
-        print("the weather and the baseline do not depend on it:")
         run_pipeline(copy, home, brief=True)
+
+
+def said(text: str) -> None:
+    """Print what is about to be shown."""
+    print(f"\n{text}", flush=True)
 
 
 def heading(text: str) -> None:
@@ -97,8 +97,14 @@ def run_pipeline(folder: Path, home: Path, brief: bool = False) -> float:
 
 
 def environment(folder: Path, home: Path) -> dict[str, str]:
-    """Return an environment in which the example in `folder` keeps its things in `home`."""
-    return {**os.environ, "LORE_HOME": str(home), "PYTHONPATH": str(folder)}
+    """Return an environment for the example in `folder`, with its results in `home`."""
+    return {
+        **os.environ,
+        "LORE_HOME": str(home),
+        # A copy reads the one database; here it is the default, which is made when it is first written to.
+        **({} if home == HOME else {"LORE_DATABASE_URL": f"duckdb:///{HOME}/lore.duckdb"}),
+        "PYTHONPATH": str(folder),
+    }
 
 
 def show_speed(elapsed_s: float) -> None:
@@ -118,7 +124,8 @@ def server() -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "lore.serve", "flights.service:app", "--port", str(port)]
-    process = subprocess.Popen(command, cwd=HERE, env=environment(HERE, HOME))
+    with (HOME / "server.log").open("w") as log:
+        process = subprocess.Popen(command, cwd=HERE, env=environment(HERE, HOME), stdout=log, stderr=log)
     try:
         wait_until_ready(f"http://127.0.0.1:{port}/ready", process)
         yield f"http://127.0.0.1:{port}"
@@ -138,7 +145,7 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes], seconds: float 
         with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
             return
         time.sleep(0.1)
-    sys.exit(f"The server was not ready within {seconds:.0f} s.")
+    sys.exit(f"The server was not ready within {seconds:.0f} s:\n{(HOME / 'server.log').read_text()}")
 
 
 def ask(url: str, path: str, body: object) -> None:
@@ -162,7 +169,7 @@ def a_copy() -> Iterator[tuple[Path, Path]]:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "flights"
         shutil.copytree(HERE, copy, ignore=shutil.ignore_patterns(".lore", "__pycache__"))
-        shutil.copytree(HOME, copy / ".lore")
+        shutil.copytree(HOME, copy / ".lore", ignore=shutil.ignore_patterns("lore.duckdb*"))
         yield copy, copy / ".lore"
 
 

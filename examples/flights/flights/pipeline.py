@@ -17,7 +17,9 @@ STEPS = (
     model.fit,
     model.loss,
     model.model,
-    model.baseline,
+    model.late_shares,
+    model.clerk,
+    model.judged,
     model.scores,
 )
 

@@ -14,7 +14,7 @@ import pandas as pd
 import lore
 from flights import data
 from flights.features import features
-from flights.model import CHOOSING, TEACHING, baseline, baseline_probability, model, probability, table
+from flights.model import clerk, clerk_says, model, probability
 
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
@@ -27,7 +27,7 @@ class Delay:
     carrier_and_hour: Probability
 
 
-@lore.endpoint(warm=(model,))
+@lore.endpoint(warm=(model, clerk))
 def delay(
     carrier: Annotated[str, msgspec.Meta(pattern="^[A-Z0-9]{2}$")],
     origin: Literal["EWR", "JFK", "LGA"],
@@ -70,9 +70,8 @@ def delays(flights: pd.DataFrame) -> pd.DataFrame:
         flights: the columns carrier, origin, dest, departs, arrives, and tailnum if known, as in `/delay`.
     """
     rows = features(as_timetable(flights))
-    rates = baseline(table(TEACHING + CHOOSING))
     return pd.DataFrame(
-        {"late": probability(model(), rows), "carrier_and_hour": baseline_probability(rates, rows)},
+        {"late": probability(model(), rows), "carrier_and_hour": clerk_says(rows)},
         index=flights.index,
     )
 
