@@ -351,11 +351,13 @@ _NOTICES = {
 @contextlib.contextmanager
 def _created(path: str) -> Iterator[BinaryIO]:
     """Open a new file for writing; its folder may have been removed since."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+        descriptor = os.open(path, flags, 0o666)
     except FileNotFoundError:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "wb") as file:
+        descriptor = os.open(path, flags, 0o666)
+    with open(descriptor, "wb") as file:
         yield file
 
 
