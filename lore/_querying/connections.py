@@ -239,11 +239,12 @@ def _in_memory() -> Callable[[], contextlib.AbstractContextManager[Any]]:
 
 def _make_engine(url: str) -> Any:
     sqlalchemy = require("sqlalchemy", extra="sql")
+    exc = require("sqlalchemy.exc", extra="sql")
     url = re.sub(r"\Apostgres(ql)?://", "postgresql+psycopg2://", url)
     problem = None
     try:
         engine = sqlalchemy.create_engine(url)
-    except sqlalchemy.exc.ArgumentError as error:  # its subclass for dialects that are not installed names them
+    except exc.ArgumentError as error:  # its subclass for dialects that are not installed names them
         problem = hide_password(str(error))
     except ImportError as error:
         problem = f"its driver is not installed ({error.name})"

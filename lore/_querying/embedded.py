@@ -58,7 +58,7 @@ class DuckDB:
             relation = self._start(cursor, statement, plan, watch)
             if relation is None:
                 return tables.Collector([], plan.shape()).frame()
-            columns = _columns(relation)
+            relation, columns = _without_strangers(relation)
             table = relation.to_arrow_table()
         return _frame(table, columns, plan.shape())
 
@@ -73,7 +73,7 @@ class DuckDB:
                 if relation is None:
                     yield iter(())
                     return
-                columns = _columns(relation)
+                relation, columns = _without_strangers(relation)
                 reader = relation.to_arrow_reader(min(rows, 1_000_000))
             batches = _Batches(reader, hold.pop_all())
             if self._file is not None:
@@ -252,7 +252,7 @@ _KINDS = {
 }
 _FAMILIES = {"DECIMAL(": "decimal", "ENUM(": "text"}
 # What Arrow has no faithful type for comes as text.
-_AS_TEXT = frozenset({"BIT", "BIGNUM", "TIME WITH TIME ZONE", "TIME_NS"})
+_STRANGERS = {"BIT": "text", "BIGNUM": "digits", "TIME WITH TIME ZONE": "text", "TIME_NS": "text", "GEOMETRY": "text"}
 
 
 def _kind(sql_type: str) -> str:
@@ -261,8 +261,14 @@ def _kind(sql_type: str) -> str:
     return next((kind for family, kind in _FAMILIES.items() if sql_type.startswith(family)), "object")
 
 
-def _columns(relation: Any) -> list[tables.Column]:
-    return [tables.Column(name, _kind(str(of))) for name, of in zip(relation.columns, relation.types)]
+def _without_strangers(relation: Any) -> tuple[Any, list[tables.Column]]:
+    """Cast columns to text whose types have no faithful counterpart in Arrow; return also the columns' kinds."""
+    names, types = relation.columns, [str(of) for of in relation.types]
+    columns = [tables.Column(name, _STRANGERS.get(of) or _kind(of)) for name, of in zip(names, types)]
+    if not any(of in _STRANGERS for of in types):
+        return relation, columns
+    chosen = (f"CAST(#{n} AS VARCHAR)" if of in _STRANGERS else f"#{n}" for n, of in enumerate(types, 1))
+    return relation.project(", ".join(chosen)), columns
 
 
 def _frame(table: Any, columns: list[tables.Column], shape: tables.Shape) -> pd.DataFrame:

@@ -46,7 +46,7 @@ class Progress:
     def line(self, elapsed_s: float) -> str:
         """Say how far the query is."""
         if not self.rows:
-            return f"{self.owner}  waiting for the first row  {elapsed_s:.0f} s"
+            return f"{self.owner}  waiting for rows  {elapsed_s:.0f} s"
         megabytes = f"  {self.nbytes / 1e6:,.1f} MB" if self.nbytes else ""
         return f"{self.owner}  {self.rows:,} rows  {self.rows / elapsed_s:,.0f} rows/s{megabytes}  {elapsed_s:.0f} s"
 

@@ -36,7 +36,7 @@ def write_selectable(value: Any, dialect: Any, arguments: Mapping[str, Any], own
     Raises:
         StatementError: a parameter has no value, or the dialect cannot say what the selectable asks.
     """
-    sqlalchemy = require("sqlalchemy", extra="sql")
+    exc = require("sqlalchemy.exc", extra="sql")
     element = getattr(value, "statement", value)
     given = {name: plain(argument) for name, argument in arguments.items() if _is_plain(argument)}
     problem = ""
@@ -48,7 +48,7 @@ def write_selectable(value: Any, dialect: Any, arguments: Mapping[str, Any], own
             name: whole.processors[name](item) if name in whole.processors else item
             for name, item in whole.parameters.items()
         }
-    except sqlalchemy.exc.SQLAlchemyError as error:
+    except exc.SQLAlchemyError as error:
         problem = str(error).partition("\n")[0]
     raise StatementError(f"{owner}: the selectable cannot be written as SQL: {problem}")
 

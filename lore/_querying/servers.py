@@ -42,13 +42,13 @@ def raw(engine: Any, label: str) -> Iterator[Any]:
 @contextlib.contextmanager
 def _connecting(engine: Any, label: str) -> Iterator[None]:
     """Make a failure to connect lore's own, without the password."""
-    sqlalchemy = require("sqlalchemy", extra="sql")
+    exc = require("sqlalchemy.exc", extra="sql")
     try:
         yield
         return
-    except (sqlalchemy.exc.DBAPIError, engine.dialect.loaded_dbapi.Error) as error:
+    except (exc.DBAPIError, engine.dialect.loaded_dbapi.Error) as error:
         message = re.sub(r"\s+", " ", str(getattr(error, "orig", error))).strip()
-    except sqlalchemy.exc.TimeoutError:
+    except exc.TimeoutError:
         message = "all connections of the pool are in use"
     problem = QueryError(f"Cannot connect: {hide_password(message)} [{label}]")
     if _PASSING.search(message):
@@ -367,14 +367,14 @@ class Alchemy:
 
     @contextlib.contextmanager
     def _failures(self, owner: str, values: Any) -> Iterator[None]:
-        sqlalchemy = require("sqlalchemy", extra="sql")
+        exc = require("sqlalchemy.exc", extra="sql")
         lost = False
         try:
             yield
             return
-        except sqlalchemy.exc.DBAPIError as error:
+        except exc.DBAPIError as error:
             message, lost = str(error.orig), error.connection_invalidated
-        except sqlalchemy.exc.SQLAlchemyError as error:
+        except exc.SQLAlchemyError as error:
             message = str(error).partition("\n[")[0]
         failure = query_error(re.sub(r"\s+", " ", message).strip(), owner, self.label, values)
         if lost:

@@ -367,6 +367,10 @@ def _uuids(column: Any, shape: Shape) -> Any:
     return _object_array([None if value is None else uuid.UUID(value) for value in column.to_pylist()])
 
 
+def _digits(column: Any, shape: Shape) -> Any:
+    return _object_array([None if value is None else int(value) for value in column.to_pylist()])
+
+
 def _documents(column: Any, shape: Shape) -> Any:
     return _object_array([None if value is None else json.loads(value) for value in column.to_pylist()])
 
@@ -405,6 +409,7 @@ _MAKERS: dict[str, Callable[[Any, Shape], Any]] = {
     "timestamptz": _moments,
     "interval": _intervals,
     "uuid": _uuids,
+    "digits": _digits,
     "json": _documents,
 }
 
