@@ -187,11 +187,12 @@ def _masked(value: Any, walk: Walk) -> bytes:
     import numpy as np
 
     mask = np.ma.getmask(value)
+    masks_some = mask is not np.ma.nomask and (mask.dtype.names is not None or bool(mask.any()))
     return node(
         b"masked array",
         walk.class_token(type(value)),
         array_token(np.ma.getdata(value).view(np.ndarray), walk),
-        walk.token(None if mask is np.ma.nomask else mask),
+        walk.token(mask if masks_some else None),
         walk.token(value.fill_value),
         walk.token(bool(value.hardmask)),
     )

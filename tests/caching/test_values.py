@@ -51,7 +51,7 @@ sparse = pytest.importorskip("scipy.sparse")
 class Colour(enum.Enum):
     RED = 1
     BLUE = 2
-    ALSO_RED = 1
+    ALSO_RED = RED
 
 
 class Size(enum.IntEnum):
@@ -239,7 +239,7 @@ DIFFERENT: dict[str, list[typing.Any]] = {
         zoneinfo.ZoneInfo("Europe/Paris"), pathlib.PurePosixPath("a"), pathlib.PureWindowsPath("a"), pathlib.Path("a"),
         pathlib.Path("b"), "a", re.compile("a"), re.compile("a", re.I), re.compile(b"a"), ipaddress.ip_address("::1"),
         ipaddress.ip_address("127.0.0.1"), Colour.RED, Colour.BLUE, Access.READ, Access.READ | Access.WRITE, Access(0),
-        ValueError("a"), TypeError("a"), ValueError("b"), list[int], list[str], typing.Optional[int], typing.Literal[1],
+        ValueError("a"), TypeError("a"), ValueError("b"), list[int], list[str], int | None, typing.Literal[1],
         random.Random(1), random.Random(2), operator.itemgetter(1), operator.itemgetter(2), operator.attrgetter("a"),
     ],
     "functions": [
