@@ -126,6 +126,10 @@ class Site(dict[Node, Node]):
     `last` is the node of the caller seen last: most functions have one, and it costs less than a look into a dict.
     """
 
+    __slots__ = (
+        "__weakref__", "cpu", "function", "last", "layer", "limit", "memory", "nodes", "progress", "slow_s", "title"
+    )  # fmt: skip
+
     def __init__(
         self,
         title: str,

@@ -41,8 +41,9 @@ def make(function{_}, site{_}, spans{_}):
             raise
         now{_} = spans{_}.clock()
         spans{_}.leave(token{_})
-        node{_}.append(now{_} - start{_})
-        if now{_} >= node{_}.due or now{_} - start{_} >= node{_}.limit:
+        elapsed{_} = now{_} - start{_}
+        node{_}.append(elapsed{_})
+        if now{_} >= node{_}.due or elapsed{_} >= node{_}.limit:
             spans{_}.told(site{_}, node{_}, start{_}, now{_}, result{_}, {given}, {keywords})
         return result{_}
     return wrapper
@@ -61,8 +62,9 @@ def make(function{_}, site{_}, spans{_}):
             spans{_}.failed(site{_}, node{_}, start{_}, error{_})
             raise
         now{_} = spans{_}.clock()
-        node{_}.append(now{_} - start{_})
-        if now{_} >= node{_}.due or now{_} - start{_} >= node{_}.limit:
+        elapsed{_} = now{_} - start{_}
+        node{_}.append(elapsed{_})
+        if now{_} >= node{_}.due or elapsed{_} >= node{_}.limit:
             spans{_}.told(site{_}, node{_}, start{_}, now{_}, result{_}, {given}, {keywords})
         return result{_}
     return wrapper
