@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from lore._extras import require
 
 from .cells import padding, walk
-from .columns import columns_of, copy_statement, describe, is_copyable, trim
+from .columns import check_encoding, columns_of, copy_statement, describe, is_copyable, trim
 from .copying import pieces
 from .types import Column, Style
 from .writing import write
@@ -116,6 +116,7 @@ class _Result:
     def __init__(self, connection: Any, statement: str, style: Style, on_progress: Progress | None) -> None:
         for package in ("pandas", "pyarrow"):
             require(package, extra="sql")
+        check_encoding(connection)
         self.connection = connection
         self.style = style
         self.statement = trim(statement)

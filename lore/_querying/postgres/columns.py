@@ -7,9 +7,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from lore.errors import QueryError
+
 from .types import ArrayColumn, Column, Style, TextColumn, column_for
 
-__all__ = ["columns_of", "copy_statement", "describe", "is_copyable", "trim"]
+__all__ = ["check_encoding", "columns_of", "copy_statement", "describe", "is_copyable", "trim"]
 
 _TOKEN = re.compile(
     r"""(?P<code>
@@ -30,6 +32,19 @@ _CATALOG = """
 SELECT t.oid, t.typname, t.typtype, t.typcategory, t.typelem, t.typbasetype
 FROM pg_catalog.pg_type t WHERE t.oid = ANY(%s)
 """
+
+
+def check_encoding(connection: Any) -> None:
+    """
+    Make sure that the connection's texts are UTF-8.
+
+    Raises:
+        QueryError: they are something else.
+    """
+    if connection.encoding not in ("UTF8", "UNICODE"):
+        raise QueryError(
+            f"the connection speaks {connection.encoding}; lore needs UTF-8: add client_encoding=utf8 to the URL"
+        )
 
 
 def trim(statement: str) -> str:

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lore._querying import frames
-from lore.errors import QueryError, StatementError
+from lore.errors import StatementError
 
+from .columns import check_encoding
 from .encoding import HEADER, TRAILER, encode_rows
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def write(connection: Any, frame: pd.DataFrame, table: str, schema: str | None =
         StatementError: the table exists, or the frame does not fit it, or cannot be replaced without a loss.
         psycopg2.Error: what the server reports.
     """
-    _check_encoding(connection)
+    check_encoding(connection)
     columns = frames.outgoing(frame)
     _check_names([table, *(column.name for column in columns)])
     name = f"{_quoted(schema)}.{_quoted(table)}" if schema else _quoted(table)
@@ -114,13 +115,6 @@ def write(connection: Any, frame: pd.DataFrame, table: str, schema: str | None =
         else:
             _append(cursor, name, present, columns, len(frame))
     return len(frame)
-
-
-def _check_encoding(connection: Any) -> None:
-    if connection.encoding not in ("UTF8", "UNICODE"):
-        raise QueryError(
-            f"the connection speaks {connection.encoding}; lore needs UTF-8: add client_encoding=utf8 to the URL"
-        )
 
 
 def _check_names(names: list[str]) -> None:
