@@ -1,10 +1,10 @@
 """
 Who may run now: a queue in front of the endpoints of one process.
 
-Threads that compute share one interpreter. A hundred of them at once finish no earlier than four, and each waits for the
-other ninety-nine before it gets a word in, health checks too. So a few run, some wait in line, and what finds the line full
-or has stood in it too long is refused with a 503. Where requests wait while the processor idles (they sleep, or ask a
-database), more are let in, until it does not.
+Threads that compute share one interpreter. A hundred of them at once finish no earlier than four, and each waits for
+the other ninety-nine before it gets a word in, health checks too. So a few run, some wait in line, and what finds the
+line full or has stood in it too long is refused with a 503. Where requests wait while the processor idles (they sleep,
+or ask a database), more are let in, until it does not.
 """
 
 from __future__ import annotations

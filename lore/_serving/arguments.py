@@ -42,6 +42,7 @@ class Arguments:
 
     def __init__(self, function: Callable[..., Any], where: str, names: dict[str, Any], rows: bool = False) -> None:
         self._msgspec = require("msgspec", "serve")
+        self._rows = rows
         inner = inspect.unwrap(function)
         self.parameters = tuple(inspect.signature(function).parameters.values())
         hints = [self._hint(parameter, inner, names, where) for parameter in self.parameters]
@@ -156,6 +157,8 @@ class Arguments:
     def _from_whole(self, raw: Any) -> Values:
         assert self.whole is not None
         wire = self.wires[self.whole]
+        if self._rows and isinstance(raw, list) and len(raw) == 1:
+            raw = raw[0]
         try:
             value = self._msgspec.convert(raw, wire.type)
             return (value if wire.restore is None else wire.restore(value),)

@@ -301,7 +301,10 @@ def _multipart(body: bytes, content_type: str) -> dict[str, list[Any]]:
     from lore._extras import require
 
     parser = require("werkzeug.formparser", "serve").FormDataParser(
-        max_form_memory_size=len(body) + 1, max_form_parts=1_000, silent=False
+        stream_factory=lambda *args, **kwargs: io.BytesIO(),
+        max_form_memory_size=len(body) + 1,
+        max_form_parts=1_000,
+        silent=False,
     )
     options = {key: value for key, value in _parameters(content_type.partition(";")[2]).items() if key == "boundary"}
     try:

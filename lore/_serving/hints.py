@@ -366,11 +366,7 @@ def _members(kind: Any, where: str) -> list[tuple[str, Any, bool]]:
     except NameError as error:
         raise DecorationError(f"{where}: a hint of {kind.__qualname__} cannot be resolved: {error}") from None
     if typing.is_typeddict(kind):
-        strip = (typing.Required, typing.NotRequired)
-        inner = {
-            name: typing.get_args(hint)[0] if typing.get_origin(hint) in strip else hint for name, hint in hints.items()
-        }
-        return [(name, hint, name in kind.__required_keys__) for name, hint in inner.items()]
+        return [_typed_dict_member(kind, name, hint) for name, hint in hints.items()]
     if dataclasses.is_dataclass(kind):
         missing = dataclasses.MISSING
         return [
@@ -384,6 +380,13 @@ def _members(kind: Any, where: str) -> list[tuple[str, Any, bool]]:
         for field in kind.__attrs_attrs__
         if field.init
     ]
+
+
+def _typed_dict_member(kind: Any, name: str, hint: Any) -> tuple[str, Any, bool]:
+    origin = typing.get_origin(hint)
+    if origin is typing.Required or origin is typing.NotRequired:
+        return name, typing.get_args(hint)[0], origin is typing.Required
+    return name, hint, name in kind.__required_keys__
 
 
 # -- restoring -------------------------------------------------------------------------------------

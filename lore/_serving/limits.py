@@ -52,6 +52,11 @@ def busy() -> Problem:
     return Problem(503, "too many requests are being answered", headers=[("Retry-After", "1")])
 
 
+def too_late(timeout_s: float) -> Problem:
+    """Make the 504 of a call that takes longer than it may."""
+    return Problem(504, f"no answer within {timeout_s:g} s")
+
+
 # -- calls with a time limit -----------------------------------------------------------------------
 
 
@@ -127,7 +132,7 @@ class _Outcome:
             with self._settling:
                 self._abandoned = self._done.locked()
             if self._abandoned:
-                raise Problem(504, f"no answer within {timeout_s:g} s")
+                raise too_late(timeout_s)
         if self.error is not None:
             raise self.error
         return self.value
@@ -214,8 +219,12 @@ def in_loop_within(call: Callable[..., Any], timeout_s: float, slots: Slots | No
 
     async def held(coroutine: Coroutine[Any, Any, Any]) -> Any:
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(timeout_s) as limit:
                 return await coroutine
+        except TimeoutError:
+            if limit.expired():
+                raise too_late(timeout_s) from None
+            raise
         finally:
             room.give(None)
 
@@ -225,11 +234,11 @@ def in_loop_within(call: Callable[..., Any], timeout_s: float, slots: Slots | No
         try:
             # a coroutine that will not be cancelled must not hold the caller as well
             return future.result(timeout_s + 0.1)
-        except TimeoutError as error:
-            if future.done() and not isinstance(error.__cause__, asyncio.CancelledError):
+        except TimeoutError:
+            if future.done():  # the function's own
                 raise
             future.cancel()
-            raise Problem(504, f"no answer within {timeout_s:g} s") from None
+            raise too_late(timeout_s) from None
 
     return run
 

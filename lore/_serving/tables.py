@@ -138,11 +138,14 @@ def frame_from_bytes(data: bytes, media_type: str) -> Any:
 def _frame_from_csv(pandas: Any, data: bytes) -> Any:
     text = data.decode("utf-8-sig")
     try:
-        return pandas.read_csv(io.StringIO(text))
+        frame = pandas.read_csv(io.StringIO(text))
     except pandas.errors.EmptyDataError:
         raise Invalid("the body holds no table: a CSV starts with a line of column names") from None
     except (pandas.errors.ParserError, ValueError) as error:
         raise Invalid(f"the body is not readable as CSV: {_first_line(error)}") from None
+    if type(frame.index) is not pandas.RangeIndex:  # pandas makes an index of what is left over
+        raise Invalid("the body is not readable as CSV: a line has more values than there are column names")
+    return frame
 
 
 def series_of(value: Any) -> Any:
