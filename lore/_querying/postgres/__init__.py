@@ -198,5 +198,5 @@ def _frame(columns: list[Column], parts: list[list[Any]], count: int, *, nullabl
     built = {number: column.build(parts[number], nullable) for number, column in enumerate(columns)}
     # Many small blocks would make pandas warn about fragmentation when a column is added.
     frame = pd.DataFrame(built, index=pd.RangeIndex(count), copy=len(columns) > 100)
-    frame.columns = pd.Index([column.name for column in columns], dtype=None if columns else object)
+    frame.columns = pd.Index([column.name for column in columns], dtype="str")
     return frame

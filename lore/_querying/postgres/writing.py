@@ -315,7 +315,13 @@ def _copy(cursor: Any, name: str, columns: list[frames.Outgoing], oids: list[int
     names = ", ".join(_quoted(column.name) for column in columns)
     rows = _Source(_chunks(columns, oids, count))
     listed = f"{name} ({names})" if columns else name
-    cursor.copy_expert(f"COPY {listed} FROM STDIN (FORMAT binary)", rows, size=1 << 17)
+    try:
+        cursor.copy_expert(f"COPY {listed} FROM STDIN (FORMAT binary)", rows, size=1 << 17)
+    except Exception:
+        # psycopg2 has cancelled the COPY, and reports that rather than the reason.
+        if rows.error is not None:
+            raise rows.error from None
+        raise
 
 
 def _chunks(columns: list[frames.Outgoing], oids: list[int], count: int) -> Iterator[memoryview]:
@@ -334,15 +340,19 @@ class _Source:
     """What `copy_expert` reads from; an error of ours on the way reaches the caller as it is."""
 
     def __init__(self, chunks: Iterator[memoryview]) -> None:
+        self.error: BaseException | None = None
         self._chunks = chunks
         self._chunk = memoryview(b"")
 
     def read(self, size: int) -> bytes:
         """Give the next bytes, none at the end."""
-        while not self._chunk:
-            found = next(self._chunks, None)
-            if found is None:
-                return b""
-            self._chunk = found
+        try:
+            while not self._chunk:
+                self._chunk = next(self._chunks)
+        except StopIteration:
+            return b""
+        except BaseException as error:
+            self.error = error
+            raise
         part, self._chunk = self._chunk[:size], self._chunk[size:]
         return bytes(part)
