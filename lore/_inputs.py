@@ -438,6 +438,8 @@ _decoders: dict[str, Any] = {
     "remote": lambda facts: Remote(**facts),
     "source": "lore._querying.freshness:decode",  # also in a process that has not read from a database yet
     "unknown": lambda facts: _Unknown(**facts),
+    # Named here as well, because a result may be found in a process that has not touched a database yet.
+    "freshness": "lore._querying.freshness:decode",
 }
 
 # Coarse clocks of file systems: two changes inside this span may carry the same time.

@@ -302,6 +302,25 @@ def test_ttl_ends_a_result(calls: Tally, monkeypatch: pytest.MonkeyPatch, ttl: A
     assert f.cache_info()[:3] == (3, 1, 1)
 
 
+def test_ttl_is_that_of_whoever_asks(calls: Tally, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ttl that is added or changed holds for what was stored before it."""
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
+
+    def f() -> int:
+        calls.append(1)
+        return 1
+
+    lore.cached(f)()
+    now += 100
+    assert lore.cached(ttl=101)(f).cache_contains()
+    assert not lore.cached(ttl=99)(f).cache_contains()
+    lore.cached(ttl=99)(f)()
+    assert len(calls) == 2
+    now += 1000
+    assert lore.cached(f).cache_contains()
+
+
 def test_clock_set_back_does_not_prolong(calls: Tally, monkeypatch: pytest.MonkeyPatch) -> None:
     """A result from the future has no known age: with a ttl it is computed again."""
     now = time.time()

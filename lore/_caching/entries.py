@@ -104,7 +104,8 @@ class Stored:
     Attributes:
         key: of the call, 32 hexadecimal digits.
         created_s: when it was stored, in seconds since 1970.
-        expires_s: when it ceases to be valid; infinite where only its inputs decide.
+        expires_s: when something it was made from ceases to be valid; infinite where nothing does. What the function
+            that finds it says of its age (`ttl`) comes on top: see `until`.
         elapsed_s: how long the function took.
         inputs: what the function read.
         later: a plain function answered with an awaitable.
@@ -145,10 +146,19 @@ class Stored:
         meta = self._payload.meta
         return str(meta["format"]["checksum"]) if "format" in meta else self._payload.checksum.hex()
 
-    def why_invalid(self) -> str | None:
-        """Return None for an entry that is as good as when it was made, else what happened, in words."""
-        if self.expires_s is not math.inf:
-            reason = _why_too_old(self.created_s, self.expires_s)
+    def until(self, ttl_s: float) -> float:
+        """Return when the entry ceases to be valid for a function with a ttl."""
+        return self.expires_s if ttl_s == math.inf else min(self.expires_s, self.created_s + ttl_s)
+
+    def why_invalid(self, until_s: float) -> str | None:
+        """
+        Return None for an entry that is as good as when it was made, else what happened, in words.
+
+        Args:
+            until_s: what `until` gave.
+        """
+        if until_s != math.inf:
+            reason = _why_too_old(self.created_s, until_s)
             if reason:
                 return reason
         for item in self.inputs:
@@ -157,9 +167,9 @@ class Stored:
                 return reason
         return None
 
-    def why_invalid_at_all(self) -> list[str]:
+    def why_invalid_at_all(self, until_s: float) -> list[str]:
         """Return everything that happened, not just the first thing."""
-        too_old = None if self.expires_s is math.inf else _why_too_old(self.created_s, self.expires_s)
+        too_old = None if until_s == math.inf else _why_too_old(self.created_s, until_s)
         return [reason for reason in (too_old, *(item.check() for item in self.inputs)) if reason]
 
     def verify(self) -> None:
@@ -304,6 +314,7 @@ def check(store: Store, name: str) -> None:
 def described(stored: Stored, store: Store, item: Item) -> Entry:
     """Return what is known about one entry."""
     story = stored.story
+    until_s = stored.until(math.inf if story["ttl_s"] is None else story["ttl_s"])
     return Entry(
         function=story["function"],
         key=stored.key,
@@ -311,7 +322,7 @@ def described(stored: Stored, store: Store, item: Item) -> Entry:
         nbytes=stored.nbytes,
         created_s=stored.created_s,
         used_s=item.used_s,
-        expires_s=None if stored.expires_s == math.inf else stored.expires_s,
+        expires_s=None if until_s == math.inf else until_s,
         elapsed_s=stored.elapsed_s,
         inputs=tuple(_inputs.encode(each) for each in stored.inputs),
         version=story["version"],

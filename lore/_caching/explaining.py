@@ -90,7 +90,8 @@ def explain(keeper: Keeper, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Ex
 def _of_entry(keeper: Keeper, stored: Stored, name: str) -> Explanation:
     """Explain a call whose entry is there."""
     entry = entries.described(stored, keeper.store, Item(name, stored.nbytes, stored.created_s))
-    reasons = stored.why_invalid_at_all()
+    until_s = stored.until(keeper.plan.ttl_s)
+    reasons = stored.why_invalid_at_all(until_s)
     if not reasons and keeper.plan.verify:
         try:
             stored.verify()
@@ -99,7 +100,7 @@ def _of_entry(keeper: Keeper, stored: Stored, name: str) -> Explanation:
     if reasons:
         return Explanation(keeper.name, stored.key, False, reasons, entry)
     age = f"made {ago(max(0.0, time.time() - stored.created_s))} ago in {stored.elapsed_s:.3g} s"
-    left = "" if stored.expires_s == math.inf else f", valid for another {ago(stored.expires_s - time.time())}"
+    left = "" if until_s == math.inf else f", valid for another {ago(until_s - time.time())}"
     inputs = f", {len(stored.inputs)} inputs unchanged" if stored.inputs else ""
     return Explanation(keeper.name, stored.key, True, [f"{age}{inputs}{left}"], entry)
 

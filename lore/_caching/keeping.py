@@ -16,7 +16,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextvars import ContextVar
 from time import perf_counter
 from typing import Any, Literal, NamedTuple, NoReturn, TypeVar
@@ -38,6 +38,8 @@ from lore.errors import IntegrityError, StoreError, UnkeyableArgument
 __all__ = ["Keeper", "Plan", "disabled"]
 
 T = TypeVar("T")
+
+_LARGE = 4 << 20
 
 disabled: ContextVar[bool] = ContextVar("lore_cache_disabled", default=False)
 
@@ -121,6 +123,7 @@ class Keeper:
             plan.version
         )
         self._told_facts: set[tuple[str, str]] = set()
+        self._slow = False
         self._answers: Literal["at once", "later", "in parts"] | None = None
         self.look = self._look_kept if plan.memory else self.find
 
@@ -210,15 +213,23 @@ class Keeper:
             stored = entries.read(store, name)
             if stored is None:
                 return "miss"
-            if stored.why_invalid() is not None:
+            until_s = stored.until(self.plan.ttl_s)
+            if stored.why_invalid(until_s) is not None:
                 return "stale"
             value = stored.load(self.plan.verify)
             store.used(name)
         except (IntegrityError, OSError) as error:
             return error
-        found = Found(value, stored.elapsed_s, stored.expires_s, stored.inputs, stored.later)
+        if stored.nbytes > _LARGE or stored.inputs:
+            self._notice(stored.nbytes, stored.inputs)
+        found = Found(value, stored.elapsed_s, until_s, stored.inputs, stored.later)
         self._count_hit(found, since)
         return found
+
+    def _notice(self, nbytes: int, inputs: Iterable[_inputs.Input]) -> None:
+        """Remember whether finding a result may take so long that an event loop should not wait for it."""
+        if nbytes > _LARGE or any(item.kind not in ("file", "folder") for item in inputs):
+            self._slow = True
 
     def _count_hit(self, found: Found, since: float) -> None:
         spent_s = perf_counter() - since
@@ -415,7 +426,7 @@ class Keeper:
         claim = await self._aside(self._claim, key)
         pause_s = 0.001
         try:
-            while not await self._aside(claim.try_acquire):
+            while not await self._try_aside(claim):
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 1.5, 0.05)
         except OSError as error:
@@ -426,10 +437,22 @@ class Keeper:
             await self._aside(self._release, claim)
 
     async def _aside(self, call: Callable[..., T], *args: Any) -> T:
-        """Call something that reaches for the store: in a thread where the way there is long."""
-        if getattr(self.plan.store(), "slow", False):
+        """Call something that reaches for the store: in a thread where that may take its time."""
+        if self._slow or getattr(self.plan.store(), "slow", False):
             return await asyncio.to_thread(call, *args)
         return call(*args)
+
+    async def _try_aside(self, claim: Claim) -> bool:
+        """Try to take a claim; one that a thread gets for a task that was cancelled meanwhile is given back."""
+        if not getattr(self.plan.store(), "slow", False):
+            return claim.try_acquire()
+        attempt = asyncio.ensure_future(asyncio.to_thread(claim.try_acquire))
+        try:
+            return await asyncio.shield(attempt)
+        except asyncio.CancelledError:
+            loop = asyncio.get_running_loop()
+            attempt.add_done_callback(lambda done: loop.run_in_executor(None, self._release, claim))
+            raise
 
     # -- calling, plain functions that answer with an awaitable
 
@@ -519,31 +542,31 @@ class Keeper:
         story: dict[str, Any],
     ) -> bool:
         """Keep a result; tell whether others will find it."""
-        expires_s = min(time.time() + self.plan.ttl_s, recorder.expires_s)
-        found = Found(value, elapsed_s, expires_s, recorder.inputs, self._answers == "later")
-        _inputs.expire(found.expires_s)
-        kept = self._save(key, found, story)
+        kept = self._save(key, value, elapsed_s, recorder, story)
+        until_s = min(time.time() + self.plan.ttl_s, recorder.expires_s)
+        _inputs.expire(until_s)
         if self.plan.memory:
+            found = Found(value, elapsed_s, until_s, recorder.inputs, self._answers == "later")
             self._remember(key, found, anew=True)
             return True
         return kept
 
-    def _save(self, key: str, found: Found, story: dict[str, Any]) -> bool:
+    def _save(self, key: str, value: Any, elapsed_s: float, recorder: _inputs.Recorder, story: dict[str, Any]) -> bool:
         name, format_ = self._prefix + key, self.plan.format
         try:
             store = self.store
-            facts = None if format_ is None else open_formats.save(store, name, found.value, format_)
+            facts = None if format_ is None else open_formats.save(store, name, value, format_)
             store.save(
                 name,
                 lambda file: entries.write(
-                    found.value,
+                    value,
                     file,
                     key=key,
-                    elapsed_s=found.elapsed_s,
-                    expires_s=found.expires_s,
-                    inputs=found.inputs,
+                    elapsed_s=elapsed_s,
+                    expires_s=recorder.expires_s,
+                    inputs=recorder.inputs,
                     story=story,
-                    later=found.later,
+                    later=self._answers == "later",
                     format_=facts,
                 ),
             )
@@ -588,7 +611,7 @@ class Keeper:
         """Return the entry of a key if it would be used, its value not loaded."""
         try:
             stored = entries.read(self.store, self._prefix + key)
-            if stored is None or stored.why_invalid() is not None:
+            if stored is None or stored.why_invalid(stored.until(self.plan.ttl_s)) is not None:
                 return None
             if self.plan.verify:
                 stored.verify()

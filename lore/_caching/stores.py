@@ -348,17 +348,13 @@ _NOTICES = {
 }
 
 
-@contextlib.contextmanager
-def _created(path: str) -> Iterator[BinaryIO]:
+def _created(path: str) -> BinaryIO:
     """Open a new file for writing; its folder may have been removed since."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
-        descriptor = os.open(path, flags, 0o666)
+        return open(path, "xb")
     except FileNotFoundError:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        descriptor = os.open(path, flags, 0o666)
-    with open(descriptor, "wb") as file:
-        yield file
+        return open(path, "xb")
 
 
 def _rename(temporary: str, target: str) -> None:
