@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from lore._timing.reports import Report
-    from lore._timing.runs import Comparison, Record, Run
+    from lore._timing.runs import Comparison, Record, Run, RunNotFound
     from lore.typing import (
         Cached,
         CachedSource,
@@ -58,6 +58,7 @@ __all__ = [
     "record",
     "report",
     "run",
+    "RunNotFound",
     "runs",
     "timed",
     "TimingInfo",
@@ -582,6 +583,15 @@ def compare(a: str | Run, b: str | Run) -> Comparison:
     from lore._timing import runs as engine
 
     return engine.compare(a, b)
+
+
+def __getattr__(name: str) -> Any:
+    """Load the classes of runs when they are first asked for."""
+    if name == "RunNotFound":
+        from lore._timing.runs import RunNotFound
+
+        return RunNotFound
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 # --- for other instruments --------------------------------------------------------------------------------------------

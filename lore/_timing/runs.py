@@ -63,6 +63,7 @@ class Run(contextlib.ContextDecorator):
         self._given = (name, dict(parameters), seed)
         self._descriptor = -1
         self._process = 0
+        self._inside: list[Run] = []
         self._outer: str | None = None
         self._lines = 0
         self._began_s = 0.0
@@ -76,8 +77,9 @@ class Run(contextlib.ContextDecorator):
         return f"<run {self.name!r} {self.id or 'not started'}>"
 
     def __enter__(self) -> Run:
-        if self._process:
-            return self._recreate_cm().__enter__()
+        if self._process:  # entered while it is entered: a run inside itself
+            self._inside.append(self._recreate_cm())
+            return self._inside[-1].__enter__()
         _, parameters, seed = self._given
         started = time.time()
         self._process = os.getpid()
@@ -95,6 +97,9 @@ class Run(contextlib.ContextDecorator):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
+        if self._inside:
+            self._inside.pop().__exit__(kind, error, traceback)
+            return
         if os.getpid() != self._process:  # a forked child leaves the block: the run is its parent's
             return
         spans.open_runs.pop(self.id, None)
@@ -112,6 +117,7 @@ class Run(contextlib.ContextDecorator):
             }
         )
         self._close()
+        self._process = self._lines = 0
 
     def _first_line(self, started: float, parameters: Mapping[str, Any], seed: int | None) -> dict[str, Any]:
         outer = spans.open_runs.get(self._outer or "")
