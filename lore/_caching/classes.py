@@ -19,7 +19,7 @@ from typing import Any
 
 from lore._caching import origins
 
-__all__ = ["described", "written"]
+__all__ = ["described", "type_text", "written"]
 
 _MADE_ON_DEMAND = ("__init__", "__repr__", "__eq__", "__lt__", "__hash__", "__setattr__")
 _LAYOUT = (types.MemberDescriptorType, types.GetSetDescriptorType)
@@ -68,9 +68,12 @@ _UNWRITTEN = frozenset(
         "__static_attributes__",
         "__type_params__",
         "__weakref__",
+        "__mapper__",
         "_abc_impl",
         "_is_protocol",
         "_is_runtime_protocol",
+        "_sa_class_manager",
+        "_sa_registry",
     }
 )
 
@@ -181,10 +184,11 @@ def _annotations(cls: type) -> tuple[tuple[str, str], ...]:
         found = inspect.get_annotations(cls)
     except Exception:  # a name in them that is not there; evaluated when asked for, from 3.14 on
         return ()
-    return tuple((name, _type_text(kind)) for name, kind in found.items())
+    return tuple((name, type_text(kind)) for name, kind in found.items())
 
 
-def _type_text(kind: Any) -> str:
+def type_text(kind: Any) -> str:
+    """Write an annotation down."""
     if isinstance(kind, str):
         return kind
     return kind.__qualname__ if isinstance(kind, type) and not isinstance(kind, types.GenericAlias) else repr(kind)

@@ -33,7 +33,7 @@ from typing import Any
 import xxhash
 
 from lore._caching import origins
-from lore._caching.classes import described, written
+from lore._caching.classes import described, type_text, written
 from lore._caching.facts import Fact, Facts, place, shown
 from lore._caching.origins import Origin
 from lore._caching.reading import Ref, close, read
@@ -70,7 +70,14 @@ _CALLABLES_IN_C = (
     types.ClassMethodDescriptorType,
 )
 _CYTHON = ("cython_function_or_method", "fused_cython_function")
-_WEAK = (weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet, weakref.ref)
+# References that come and go, and the environment, which is another one in every shell.
+_PASSING = (
+    weakref.WeakKeyDictionary,
+    weakref.WeakValueDictionary,
+    weakref.WeakSet,
+    weakref.ref,
+    type(os.environ),
+)
 _NAMED = (type, types.FunctionType, types.ModuleType, types.BuiltinFunctionType)
 _CONTAINERS = (
     list,
@@ -112,6 +119,9 @@ class Label(typing.NamedTuple):
     def at(self, name: str) -> Label:
         """Name a part of it."""
         return self._replace(name=f"{self.name}.{name}")
+
+
+_UNNAMED = Label("", "")
 
 
 class Walk:
@@ -222,8 +232,8 @@ class Walk:
         self._mention(kind.__module__)
         if issubclass(kind, logging.Logger):
             return b"logger"
-        if issubclass(kind, _WEAK):
-            return self._opaque(value)
+        if issubclass(kind, _PASSING):
+            return _named(kind)
         try:
             digest = content(value)
         except Exception:
@@ -361,9 +371,9 @@ class Walk:
         if wrapped is not None:
             self.watch.item(function.__dict__, "__wrapped__", wrapped)
         self.watch.attribute(function, "__code__", code)
-        own = _origin_of(function).kind == "own"
+        origin = _origin_of(function)
         yield b"function"
-        if own:
+        if origin.kind == "own":
             called = Label("helper" if self.facts else "function", _qualname(function), *_place_of(code))
             reading = read(code, function.__globals__)
             self._note(called, reading.digest)
@@ -381,6 +391,16 @@ class Walk:
         yield from self._defaults(function, called)
         if wrapped is not None:
             yield from (b"wraps", self.value(wrapped, called))
+            if origin.kind == "package":
+                yield self._annotations_of(wrapped)
+
+    def _annotations_of(self, wrapped: Any) -> bytes:
+        """A package's decorator may read annotations, as pydantic's `validate_call` does: there they count."""
+        if not _is(wrapped, types.FunctionType):
+            return _NOTHING
+        return self.value(
+            tuple(f"{name}: {type_text(kind)}" for name, kind in wrapped.__annotations__.items()), _UNNAMED
+        )
 
     def _defaults(self, function: types.FunctionType, label: Label) -> Iterator[bytes]:
         code, defaults, keywords = function.__code__, function.__defaults__, function.__kwdefaults__
@@ -630,6 +650,7 @@ class Walk:
             self._note(label, known)
             yield known
         else:
+            yield self._annotations_of(inner)
             held |= {"__wrapped__": inner, "_self_wrapper": getattr(value, "_self_wrapper", None)}
         for name, item in sorted(held.items()):
             if _is(item, types.FunctionType | types.MethodType | functools.partial | type):

@@ -343,6 +343,9 @@ COUNTS = {
     "behind a dask delayed": Edit(
         main("import joblib\nd = joblib.delayed(len)\ndef g(x): return x + 1\nd = joblib.delayed(g)\ndef f(x): return d(x)"), [("x + 1", "x + 2")]
     ),
+    "an annotation that a package's decorator reads": Edit(
+        main("import pydantic\n@pydantic.validate_call\ndef g(x: int): return x\ndef f(x): return g(x)"), [("x: int", "x: float")]
+    ),
     "a limit in an annotation": Edit(
         main("from typing import Annotated\nK = Annotated[int, 3]\ndef f(x): return K"), [("int, 3", "int, 4")]
     ),
@@ -560,6 +563,9 @@ COUNTS_NOT = {
             "class B(A[int]):\n    def go(self): return 2\ndef f(x): return isinstance(B(), P)"
         ),
         [("return 2", "return 2  # two")],
+    ),
+    "annotations behind a standard decorator": Edit(
+        main("import contextlib\n@contextlib.contextmanager\ndef g(x):\n    yield 1\ndef f(x):\n    with g(x) as k: return k"), [("g(x):", "g(x: int) -> object:")]
     ),
     "a logger's level": Edit(
         main("import logging\nlog = logging.getLogger('a')\ndef f(x): log.info(x)"), [("('a')", "('a'); log.setLevel('ERROR')")]
