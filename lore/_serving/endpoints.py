@@ -101,8 +101,6 @@ class Endpoint:
         limited = self.options.timeout_s is not None
         if status == 401:
             return self.is_guarded
-        if status == 503:
-            return limited or self.slots is not None
         return limited if status == 504 else True
 
     def answer_types(self) -> list[Any]:

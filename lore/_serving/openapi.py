@@ -92,10 +92,16 @@ def _components(msgspec: Any, endpoints: Iterable[Endpoint]) -> tuple[dict[str, 
         own.pop("title", None)
         own.pop("description", None)
         described[endpoint.name] = own
-        described[endpoint.name, "answer"] = answers[0] if answers else {}
+        described[endpoint.name, "answer"] = _answer(endpoint, answers)
         for name, schema in parts.items():
             known.setdefault(name, schema)
     return described, known
+
+
+def _answer(endpoint: Endpoint, answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    if tables.is_frame(unwrapped(endpoint.returns)) and endpoint.options.batch is None:
+        return {"type": "array", "items": {"type": "object"}, "description": "records"}
+    return answers[0] if answers else {}
 
 
 def _inlined(schema: dict[str, Any], parts: dict[str, Any]) -> dict[str, Any]:
