@@ -8,7 +8,6 @@ from waiting for itself.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -41,6 +40,8 @@ class Flight:
 
     async def wait_async(self) -> None:
         """Suspend this task until the flight has landed; cancelling it touches nobody else."""
+        import asyncio  # most processes never need it, and it takes 30 ms
+
         loop = asyncio.get_running_loop()
         landed = loop.create_future()
 

@@ -8,7 +8,6 @@ stand next to each other; everything else they share.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import inspect
 import math
@@ -423,6 +422,8 @@ class Keeper:
 
     @contextlib.asynccontextmanager
     async def _claimed_async(self, key: str) -> AsyncIterator[None]:
+        import asyncio
+
         claim = await self._aside(self._claim, key)
         pause_s = 0.001
         try:
@@ -439,6 +440,8 @@ class Keeper:
     async def _aside(self, call: Callable[..., T], *args: Any) -> T:
         """Call something that reaches for the store: in a thread where that may take its time."""
         if self._slow or getattr(self.plan.store(), "slow", False):
+            import asyncio  # here and below: most processes that import lore never need it
+
             return await asyncio.to_thread(call, *args)
         return call(*args)
 
@@ -446,6 +449,8 @@ class Keeper:
         """Try to take a claim; one that a thread gets for a task that was cancelled meanwhile is given back."""
         if not getattr(self.plan.store(), "slow", False):
             return claim.try_acquire()
+        import asyncio
+
         attempt = asyncio.ensure_future(asyncio.to_thread(claim.try_acquire))
         try:
             return await asyncio.shield(attempt)
@@ -661,13 +666,13 @@ class Keeper:
         """Drop all entries of the function, those of earlier states of its code too."""
         self.forget_memory()
         store = self.store
-        self._told_facts.clear()
         removed = [item.name for item in list(store.scan(self.folder)) if store.delete(item.name)]
         return sum(map(entries.is_entry, removed))
 
     def forget_memory(self) -> None:
         """Drop what is kept in the process."""
         self._memory.clear()
+        self._told_facts.clear()
 
 
 class _NoClaim:

@@ -13,7 +13,6 @@ import contextlib
 import io
 import json
 import os
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -137,7 +136,7 @@ class RemoteStore:
             yield target
             return
         self._fs.makedirs(target.rpartition("/")[0], exist_ok=True)
-        temporary = f"{self._root}/tmp/{os.getpid()}-{secrets.token_hex(6)}"
+        temporary = f"{self._root}/tmp/{os.getpid()}-{os.urandom(6).hex()}"
         self._fs.makedirs(f"{self._root}/tmp", exist_ok=True)
         yield temporary
         self._fs.mv(temporary, target)
@@ -239,7 +238,7 @@ class _Lease:
     def __init__(self, store: RemoteStore, path: str) -> None:
         self._store = store
         self._path = path
-        self._owner = secrets.token_hex(8)
+        self._owner = os.urandom(8).hex()
         self._generation = 0
         self._seen: tuple[int, bytes] | None = None
         self._seen_s = 0.0

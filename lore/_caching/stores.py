@@ -14,7 +14,6 @@ import errno
 import mmap
 import os
 import re
-import secrets
 import struct
 import threading
 import time
@@ -37,6 +36,7 @@ SUFFIX = ".lore"
 ABOUT_CODE = "code-"
 OPEN_SUFFIXES = (".arrow", ".joblib", ".keras", ".npy", ".parquet")
 _SMALL = 1 << 16
+_MAPPED = 4 << 20
 _TOUCH_S = 60.0
 _LEFT_OVER_S = 3600.0
 _ENFORCE_S = 600.0
@@ -203,11 +203,12 @@ class FolderStore:
     def __reduce__(self) -> tuple[Any, ...]:
         return _folder_store, (self.path, self.max_bytes, self.max_age_s)
 
-    def open(self, name: str) -> bytes | mmap.mmap | None:
+    def open(self, name: str) -> bytes | bytearray | mmap.mmap | None:
         """
         Return the bytes of an entry: read where they are few, mapped privately where they are many.
 
-        A map is copy-on-write: who changes it changes no file.
+        A map is copy-on-write: who changes it changes no file. Files of a few megabytes are read as well, because a
+        map would take the process down if somebody cut its file short in place.
         """
         try:
             descriptor = os.open(self.path_of(name), os.O_RDONLY | os.O_CLOEXEC)
@@ -217,7 +218,7 @@ class FolderStore:
             return None
         try:
             data = os.read(descriptor, _SMALL)
-            return data if len(data) < _SMALL else mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY)
+            return data if len(data) < _SMALL else _rest(descriptor)
         finally:
             os.close(descriptor)
 
@@ -235,7 +236,7 @@ class FolderStore:
         """
         if not self._tidy:
             self._prepare()
-        temporary = f"{self._root}tmp{os.sep}{os.getpid()}-{secrets.token_hex(6)}"
+        temporary = f"{self._root}tmp{os.sep}{os.getpid()}-{os.urandom(6).hex()}"
         target = self.path_of(name)
         try:
             with _created(temporary) as file:
@@ -346,6 +347,16 @@ _NOTICES = {
     "CACHEDIR.TAG": "Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cache made by lore.\n",
     ".gitignore": "*\n",
 }
+
+
+def _rest(descriptor: int) -> bytearray | mmap.mmap:
+    """Return a larger file as a whole, in memory that is the process's own."""
+    size = os.fstat(descriptor).st_size
+    if size > _MAPPED:
+        return mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY)
+    data = bytearray(size)
+    count = os.preadv(descriptor, [data], 0)
+    return data if count == size else data[:count]
 
 
 def _created(path: str) -> BinaryIO:
