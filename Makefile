@@ -9,7 +9,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test stress check giants bench clean
+.PHONY: help demo serve test stress check giants run-giants bench clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -22,7 +22,7 @@ INSTALL = UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 $(BIN)/uv pip install --quiet --pyth
 	|| $(BIN)/python -m pip install --quiet --disable-pip-version-check $(WHAT)
 
 help:
-	@sed -n '3,8s/^# \{0,3\}//p' Makefile
+	@sed -n '3,9s/^# \{0,3\}//p' Makefile
 
 demo: $(VENV)/demo.stamp
 	@$(EXAMPLES) $(BIN)/python $(FLIGHTS)/demo.py
@@ -37,8 +37,12 @@ test: $(VENV)/test.stamp
 stress: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -q -m stress $(PYTEST)
 
-giants: $(VENV)/giants.stamp
-	$(BIN)/python -m pytest -q -m giants $(PYTEST)
+# Gigabytes of packages that nobody else needs: an environment of their own.
+giants:
+	@$(MAKE) --no-print-directory VENV=.venv-giants run-giants
+
+run-giants: $(VENV)/giants.stamp
+	$(BIN)/python -m pytest -q -m giants tests/giants $(PYTEST)
 
 check: $(VENV)/test.stamp
 	$(BIN)/ruff format --check .
@@ -47,10 +51,13 @@ check: $(VENV)/test.stamp
 	$(BIN)/pyright --pythonpath $(BIN)/python tests/typing
 
 bench: $(VENV)/bench.stamp
-	$(BIN)/python -m pytest benchmarks -q -p no:cacheprovider $(PYTEST)
+	$(BIN)/python -m pytest benchmarks -q -o python_files='bench_*.py' -p no:cacheprovider $(PYTEST)
+	@for script in $$(grep -l __main__ benchmarks/bench_*.py); do \
+		printf '\n== %s\n' $$script; $(BIN)/python $$script || exit 1; \
+	done
 
 clean:
-	rm -rf $(VENV) $(FLIGHTS)/.lore
+	rm -rf $(VENV) .venv-giants $(FLIGHTS)/.lore
 
 $(BIN)/uv:
 	@python=$$(for p in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
@@ -69,8 +76,8 @@ $(VENV)/test.stamp: setup.cfg pyproject.toml | $(BIN)/uv
 	@$(INSTALL)
 	@touch $@ $(VENV)/demo.stamp
 
-$(VENV)/giants.stamp: WHAT = -e '.[all,test,giants]'
-$(VENV)/giants.stamp: setup.cfg pyproject.toml | $(VENV)/test.stamp
+$(VENV)/giants.stamp: WHAT = -e '.[all,test]' -r tests/giants/requirements.txt
+$(VENV)/giants.stamp: setup.cfg pyproject.toml tests/giants/requirements.txt | $(BIN)/uv
 	@$(INSTALL)
 	@touch $@
 
