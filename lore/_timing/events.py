@@ -25,7 +25,7 @@ _URL_PASSWORD = re.compile(r"(\b[\w.+-]+://[^\s:/@]*:)[^\s@]+(?=@)")
 _BEARER = re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{6,}", re.I)
 
 
-def emit(event: str, **fields: Any) -> None:
+def emit(event: str, /, **fields: Any) -> None:
     """
     Send one event to structlog, if somebody configured it, and to whoever listens.
 
@@ -41,6 +41,8 @@ def emit(event: str, **fields: Any) -> None:
         return
     try:
         told = scrub(_with_ids(fields))
+        if "event" in told:  # structlog's own word
+            told["event_"] = told.pop("event")
         if logger is not None:
             logger.info(event, **told)
         for sink in _sinks:
@@ -205,4 +207,4 @@ def _structlog() -> Any:
     structlog = sys.modules.get("structlog")
     if structlog is None or not structlog.is_configured():
         return None
-    return structlog.get_logger("lore")
+    return structlog.get_logger()

@@ -13,6 +13,7 @@ import json
 import os
 import struct
 import threading
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -94,8 +95,7 @@ class Series:
 
 
 def _coarse(index: int) -> int:
-    upper = BOUNDS[index] if index < len(BOUNDS) else float("inf")
-    return next((place for place, limit in enumerate(LIMITS, 1) if upper <= limit * (1 + 1e-9)), len(LIMITS) + 1)
+    return 1 + bisect_left(LIMITS, BOUNDS[index] * (1 - 1e-9)) if index < len(BOUNDS) else len(LIMITS) + 1
 
 
 _COARSE = [_coarse(index) for index in range(len(BOUNDS) + 1)]

@@ -145,13 +145,12 @@ _histories: dict[tuple[Path, str], list[float]] = {}
 _quick: set[str] = set()
 
 
-def begins(node: Node) -> bool:
+def begins(node: Node, is_forced: bool = False) -> bool:
     """
     Watch a call that begins; tell whether the next call of this node is to be told too.
 
     A function is watched for its first call, and further on if that took long or its last runs did.
     """
-    is_forced = node.site is not None and node.site.progress is True
     if node.title in _quick and not is_forced:
         return False
     _running.append((node, screen.add(Watch(node.title, expected_s(node.title)))))

@@ -51,6 +51,7 @@ FIRST = 3
 """So many calls of every node are remembered one by one, however short."""
 
 _MOST_NODES = 2_000
+_MOST_ERRORS = 100
 _LONG_S = 2.0
 _OUTSIDE = frozenset({"StopIteration", "StopAsyncIteration", "GeneratorExit", "CancelledError"})
 """Exceptions that end a call without being an error of it."""
@@ -74,14 +75,13 @@ class Node:
 
     __slots__ = (
         "append", "buffer", "counted_s", "counts", "cpu_s", "due", "durations", "function", "is_recursive", "limit",
-        "memory_bytes", "notes", "open", "parent", "path", "pause_s", "remembered", "series", "site", "title",
+        "memory_bytes", "notes", "open", "parent", "path", "pause_s", "remembered", "series", "title",
     )  # fmt: skip
 
-    def __init__(self, parent: Node | None, title: str, function: str, site: Site | None) -> None:
+    def __init__(self, parent: Node | None, title: str, function: str) -> None:
         self.parent = parent
         self.title = title
         self.function = function
-        self.site = site
         self.is_recursive = parent is not None and title in parent.open
         self.path: tuple[str, ...]
         self.open: frozenset[str]
@@ -162,7 +162,7 @@ class Site(dict[Node, Node]):
         if self.progress or (self.progress is None and is_somebody_watching()):
             from lore._timing import progress
 
-            if progress.begins(node):
+            if progress.begins(node, is_forced=bool(self.progress)):
                 node.limit = 0.0
                 return node
         if len(self) >= _MOST_NODES:
@@ -177,7 +177,7 @@ class Site(dict[Node, Node]):
         key = (path, running, self.title in parent.open)
         node = self.nodes.get(key)
         if node is None:
-            node = self.nodes.setdefault(key, Node(parent, self.title, self.function, self))
+            node = self.nodes.setdefault(key, Node(parent, self.title, self.function))
         return node
 
     def __hash__(self) -> int:  # type: ignore[override]
@@ -244,8 +244,8 @@ requests: dict[str, Durations] = {}
 statuses: dict[tuple[str, int], int] = {}
 open_runs: dict[str, Run] = {}
 
-ROOT = Node(None, "", "", None)
-_NOBODY = Node(None, "", "", None)
+ROOT = Node(None, "", "")
+_NOBODY = Node(None, "", "")
 _current: ContextVar[Node] = ContextVar("lore_span", default=ROOT)
 current = _current.get
 enter = _current.set
@@ -339,7 +339,7 @@ def _node_of(function: str) -> Node:
     if guest is None:
         if len(_guests) >= _MOST_NODES:
             node, path = ROOT, (title,)
-        guest = _guests.setdefault(path, Node(node, title, function, None))
+        guest = _guests.setdefault(path, Node(node, title, function))
     return guest
 
 
@@ -372,7 +372,8 @@ def failed(site: Site, node: Node, start_s: float, error: BaseException) -> None
         if is_error:
             _told.append((_told_error, node))
         outcome = "error" if is_error else "cancelled" if name == "CancelledError" else "ok"
-        _remember(site, node, start_s, elapsed_s, outcome, error if is_error else None)
+        if elapsed_s >= node.limit or node.counts.get("errors", 0) < _MOST_ERRORS:
+            _remember(site, node, start_s, elapsed_s, outcome, error if is_error else None)
         if is_error:
             events.report_error(error, function=node.title, elapsed_s=elapsed_s, path=list(node.path))
         _settle(node, now)
@@ -576,7 +577,7 @@ def _bequeath(node: Node) -> None:
         return
     heir = _guests.get(node.path)
     if heir is None:
-        heir = _guests[node.path] = Node(None, node.title, node.function, None)
+        heir = _guests[node.path] = Node(None, node.title, node.function)
         heir.path = node.path
     heir.durations.merge(node.durations)
     heir.counted_s += node.counted_s
@@ -618,7 +619,8 @@ def _settle(node: Node, now: float) -> None:
         _sweeper.wake()
         return
     try:
-        count = _fold(node)
+        count = _fold(node)  # clocked with the calls, see `overhead_s`
+        since = clock()
         if _pace.allows(now):
             _fold_told()
             metrics.flush(wait=False)
@@ -631,7 +633,7 @@ def _settle(node: Node, now: float) -> None:
                 node.pause_s = min(_PAUSE_S, node.pause_s * 2)
             node.due = now + node.pause_s
             _sweeper.wake()
-        _told_overhead(clock() - now)
+        _told_overhead(clock() - since)
     finally:
         _folding.release()
 

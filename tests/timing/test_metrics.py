@@ -80,14 +80,17 @@ def eventually(read: Any, wanted: float) -> float:
     return float(read())
 
 
-def test_a_histogram_of_every_function() -> None:
+def test_a_histogram_of_every_function(monkeypatch: pytest.MonkeyPatch) -> None:
     """Buckets are cumulative, end with +Inf, and count and sum agree with `timing_info`."""
+    now = 1_000.0
+    monkeypatch.setattr(spans, "clock", lambda: now)
 
     @timed("histogram of it")
     def wait(seconds: float) -> None:
-        time.sleep(seconds)
+        nonlocal now
+        now += seconds
 
-    for seconds in (0, 0, 0.003, 0.012):
+    for seconds in (0.001, 0.002, 0.003, 0.012):
         wait(seconds)
     info = wait.timing_info()
     assert calls("histogram of it") == 4
@@ -260,6 +263,18 @@ def test_a_forked_child_starts_from_zero(in_parent: Any) -> None:
         assert in_parent.timing_info().count == 1_000
     finally:
         process.kill()
+
+
+def test_workers_of_joblib_count() -> None:
+    """Functions that travel to loky's processes are counted there, and the sum is seen here."""
+    joblib = pytest.importorskip("joblib")
+
+    @timed("travelled to loky")
+    def work(value: int) -> int:
+        return value + 1
+
+    assert joblib.Parallel(n_jobs=2)(joblib.delayed(work)(value) for value in range(40)) == list(range(1, 41))
+    assert eventually(lambda: calls("travelled to loky"), 40) == 40
 
 
 @pytest.mark.stress

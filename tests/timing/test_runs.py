@@ -116,6 +116,9 @@ def test_a_child_does_not_keep_a_dead_run_alive() -> None:
         process.stdout.readline()
         process.kill()
         process.wait()
+        until = time.monotonic() + 5
+        while list(lore.timing.runs()["status"]) != ["died"] and time.monotonic() < until:
+            time.sleep(0.02)  # the child is about to let go
         assert list(lore.timing.runs()["status"]) == ["died"]
     finally:
         os.killpg(process.pid, signal.SIGKILL)
