@@ -20,14 +20,14 @@ import inspect
 import math
 import os
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, BinaryIO, NamedTuple, ParamSpec, TypeVar, cast, overload
+from typing import Any, BinaryIO, Concatenate, NamedTuple, ParamSpec, TypeVar, cast, overload
 
 from lore import _inputs
 from lore._caching import entries as _entries
-from lore._caching import keeping, open_formats, opening, stores, values
+from lore._caching import keeping, open_formats, opening, publishing, stores, values
 from lore._caching.entries import Entry
 from lore._caching.explaining import Explanation, explain
 from lore._caching.keeping import Keeper, Plan
@@ -39,6 +39,7 @@ from lore.typing import (
     Cached,
     CachedDecorator,
     CachedSource,
+    OfClass,
     Source,
     Timed,
     TimedCached,
@@ -56,10 +57,13 @@ __all__ = [
     "entries",
     "Entry",
     "Explanation",
+    "fetch",
     "fingerprint",
     "FolderStore",
+    "Memory",
     "provenance",
     "prune",
+    "publish",
     "Ref",
     "Store",
     "use",
@@ -68,7 +72,8 @@ __all__ = [
 
 P = ParamSpec("P")
 R = TypeVar("R")
-M = TypeVar("M", bound="classmethod[Any, ..., Any] | staticmethod[..., Any]")
+S = TypeVar("S")
+Q = ParamSpec("Q")
 
 _SPELLINGS = ("@lore.cached", "@lore.cached(ttl=3600, memory=1)")
 _FORMATS = ("arrow", "joblib", "keras", "npy", "parquet")
@@ -101,8 +106,8 @@ class CacheInfo(NamedTuple):
 # The decorator
 
 
-@overload
-def cached(function: M, /) -> M: ...  # type: ignore[overload-overlap]  # a classmethod object is callable, too
+@overload  # below @classmethod
+def cached(function: Callable[Concatenate[type[S], Q], R], /) -> OfClass[S, Q, R]: ...
 @overload
 def cached(function: TimedSource[P, R], /) -> TimedCachedSource[P, R]: ...
 @overload
@@ -607,6 +612,113 @@ def provenance(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> En
     name = f"{keeper.folder}/{key}"
     item = next((item for item in keeper.store.scan(keeper.folder) if item.name == name), None)
     return _entries.described(stored, keeper.store, item or stores.Item(name, stored.nbytes, stored.created_s))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# For others: scikit-learn, and hubs
+
+
+class Memory:
+    """
+    A store under the interface that scikit-learn's `memory=` takes: `Pipeline(steps, memory=lore.cache.Memory())`.
+
+    What the steps of a pipeline are fitted on is keyed by its content, the steps by class, parameters and, where the
+    class is your own, by its code; a fit done before, in this process or in another, is found.
+
+    Args:
+        store: as for `cached`.
+        options: further options of `cached`, such as `ttl`.
+
+    Raises:
+        DecorationError: (when a pipeline is fitted) a wrong option.
+    """
+
+    def __init__(self, store: str | os.PathLike[str] | Store | None = None, **options: Any) -> None:
+        self.store = store
+        self.options = options
+
+    def cache(self, function: Callable[..., R], ignore: Iterable[str] | None = None, **_: Any) -> Callable[..., R]:
+        """Return the function under `cached`; further options of joblib's, such as `verbose`, have no effect."""
+        return cached(store=self.store, ignore=tuple(ignore or ()), **self.options)(function)
+
+    def __repr__(self) -> str:
+        return f"Memory({'' if self.store is None else repr(self.store)})"
+
+
+def publish(
+    result: Ref | Entry,
+    to: str | os.PathLike[str],
+    /,
+    *,
+    title: str | None = None,
+    summary: str = "",
+    metrics: Mapping[str, float] | None = None,
+    license: str | None = None,
+    tags: Iterable[str] = (),
+    saved_model: bool = False,
+) -> str:
+    """
+    Publish a stored result as a folder that model hubs show, with a card filled from what lore knows about it.
+
+    The value is written in a format that executes nothing when it is opened: an estimator by skops, a Keras model as
+    `.keras`, arrays (also a dict of them) as safetensors, a frame as Parquet, plain data as JSON. Beside it stand
+    `README.md` with the card, `lore.json` with the origin, and `requirements.txt` with the versions it was made under.
+
+    Args:
+        result: what `cache_ref` or `cache_entries` gave.
+        to: a folder or an fsspec URL: `hf://user/name`, `s3://bucket/prefix`.
+        title: of the card; default: the function's name.
+        summary: a paragraph on what it is for.
+        metrics: figures to show, by name.
+        license: as the hub names it, such as "mit".
+        tags: for the hub's search.
+        saved_model: for a Keras model, also write TensorFlow's SavedModel, which TensorFlow Hub loads as a folder.
+
+    Returns:
+        Where it stands.
+
+    Raises:
+        StoreError: the result is gone, or the place cannot be written; what was written of it so far stays there and
+            does not count as published.
+        CacheError: there is no safe format for such a value.
+        MissingDependencyError: the format's package is not installed.
+    """
+    return publishing.publish(
+        _entry_of(result) if isinstance(result, Ref) else result,
+        os.fspath(to),
+        title=title,
+        summary=summary,
+        metrics=metrics or {},
+        license=license,
+        tags=tuple(tags),
+        saved_model=saved_model,
+    )
+
+
+def fetch(url: str | os.PathLike[str], /, trusted: Iterable[str] = ()) -> Any:
+    """
+    Load a published result.
+
+    Nothing in it is executed: no pickle is opened. Where it was made under other versions of Python or of packages, a
+    warning names them.
+
+    Args:
+        url: the folder or fsspec URL that `publish` wrote.
+        trusted: names of types that skops may build although it does not know them. Ask who published them.
+
+    Raises:
+        StoreError: nothing published stands there.
+        IntegrityError: it is damaged, or holds types that are not trusted.
+    """
+    return publishing.fetch(os.fspath(url), tuple(trusted))
+
+
+def _entry_of(ref: Ref) -> Entry:
+    """Return what is known about the result that a reference stands for."""
+    entry = next((entry for entry in _entries.listed(opening.opened(ref.url)) if entry.key == ref.key), None)
+    if entry is None:
+        raise StoreError(f"The result is no longer in {ref.url}: it was dropped or evicted. Compute it again.")
+    return entry
 
 
 def _dump(value: object, file: BinaryIO, format_: str) -> None:

@@ -47,7 +47,7 @@ class Binder:
             signature, _spelling(signature), frozenset()
         )
 
-    def named(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return the values that count by the names of their parameters."""
         return dict(zip(self.names, self.values(*args, **kwargs), strict=True))
 

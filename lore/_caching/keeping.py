@@ -188,7 +188,7 @@ class Keeper:
 
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         try:
-            return self.binder.named(*args, **kwargs)
+            return self.binder.named(args, kwargs)
         except TypeError:
             return {**{f"args[{i}]": value for i, value in enumerate(args)}, **kwargs}
 
