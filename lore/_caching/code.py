@@ -30,10 +30,11 @@ class Code:
     Threads: any number may ask at once; two that find a change at the same moment both look again.
     """
 
-    __slots__ = ("_function", "_seen")
+    __slots__ = ("_before", "_function", "_seen")
 
     def __init__(self, function: Any) -> None:
         self._function = function
+        self._before: tuple[bytes, Facts] | None = None
         self._seen: _Seen | None = None
 
     @classmethod
@@ -58,10 +59,20 @@ class Code:
             return seen.digest
         return self._look().digest
 
-    def facts(self) -> Facts:
-        """Return what the digest is made of, JSON-able, for `explain`."""
-        self.digest()
-        seen = self._seen or self._look()
+    def facts(self, digest: bytes | None = None) -> Facts:
+        """
+        Return what the digest is made of, JSON-able, for `explain`.
+
+        Args:
+            digest: the digest that is meant, where that may no longer be the present one because the function has
+                run since and changed a global; the one before is still known, an older one is not.
+        """
+        before = self._before
+        if digest is not None and before is not None and before[0] == digest:
+            return dict(before[1])
+        seen = self._seen
+        if seen is None or (seen.digest != digest and not seen.walk.watch.holds(content)):
+            seen = self._look()
         return seen.facts()
 
     def own_digest(self) -> bytes:
@@ -72,7 +83,10 @@ class Code:
         return self._look().own_digest
 
     def _look(self) -> _Seen:
-        seen = self._seen = _Seen(_walk(self._function))
+        before, seen = self._seen, _Seen(_walk(self._function))
+        if before is not None and before.digest != seen.digest:
+            self._before = before.digest, before.facts()
+        self._seen = seen
         return seen
 
 

@@ -4,13 +4,14 @@ What a digest of code was made of, in a form that is stored beside a result, and
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import reprlib
 from collections.abc import Iterator, Mapping
 from typing import Any, TypedDict
 
-__all__ = ["Fact", "Facts", "explain", "shown"]
+__all__ = ["Fact", "Facts", "explain", "place", "shown"]
 
 
 class Fact(TypedDict, total=False):
@@ -59,12 +60,19 @@ def shown(name: str, value: object) -> str:
     return _URL_PASSWORD.sub(r"\1***@", text) if whole else ""
 
 
-def place(filename: str) -> str:
-    """Name a file as a reader would: relative to the working folder if it lies below it."""
+@functools.lru_cache(maxsize=1024)
+def place(filename: str, folder: str) -> str:
+    """
+    Name a file as a reader would: relative to the working folder if it lies below it.
+
+    Args:
+        filename: of the code.
+        folder: the working folder.
+    """
     if filename.startswith("<") or not filename:
         return filename
     try:
-        relative = os.path.relpath(filename)
+        relative = os.path.relpath(filename, folder)
     except (ValueError, OSError):
         return filename
     return filename if relative.startswith("..") else relative

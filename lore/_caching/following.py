@@ -146,6 +146,7 @@ class Walk:
         self.facts: Facts = {}
         self.packages: set[Origin] = set()
         self.library = False
+        self._folder = _working_folder()
         self._numbers: dict[int, int] = {}
         self._kept: list[object] = []  # an id is only good as long as its object lives
         self._waiting: collections.deque[tuple[object, Label]] = collections.deque()
@@ -427,7 +428,7 @@ class Walk:
 
     def _note(self, label: Label, digest: bytes, value: object = None) -> None:
         hexadecimal = (digest if len(digest) == 16 else xxhash.xxh3_128_digest(digest)).hex()
-        fact = Fact(kind=label.kind, name=label.name, file=place(label.file), digest=hexadecimal)
+        fact = Fact(kind=label.kind, name=label.name, file=place(label.file, self._folder), digest=hexadecimal)
         if label.line:
             fact["line"] = label.line
         text = _shown(label.name, value)
@@ -772,6 +773,13 @@ def _shown(name: str, value: Any) -> str:
     if value is not None and (type(value) in _ATOMS or type(value) in _CONTAINERS or type(value) in _FROZEN):
         return shown(name, value)
     return ""
+
+
+def _working_folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it was deleted
+        return os.sep
 
 
 def _absolute(function: types.FunctionType, name: str) -> str:

@@ -145,6 +145,18 @@ def test_what_changes_back_is_the_same_again(load: Callable[..., Any]) -> None:
     assert before == code.digest() != changed
 
 
+def test_the_facts_of_the_digest_before_are_still_known() -> None:
+    """A function that changes a global while it runs can be explained by what the global was before."""
+    names: dict[str, Any] = {}
+    exec("N = 0\ndef f(x):\n    global N\n    N += 1\n    return N", names)
+    code = Code.of(names["f"])
+    before = code.digest()
+    names["f"](1)
+    assert code.facts()["constant <string> N"]["shown"] == "1"
+    assert code.facts(before)["constant <string> N"]["shown"] == "0"
+    assert explain(code.facts(before), code.facts()) == ["constant N in <string> changed from 0 to 1"]
+
+
 def test_what_is_not_reached_may_change(load: Callable[..., Any]) -> None:
     """Names that the function does not reach do not count."""
     module = load(WORLD)
