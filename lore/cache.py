@@ -639,7 +639,9 @@ class Memory:
 
     def cache(self, function: Callable[..., R], ignore: Iterable[str] | None = None, **_: Any) -> Callable[..., R]:
         """Return the function under `cached`; further options of joblib's, such as `verbose`, have no effect."""
-        return cached(store=self.store, ignore=tuple(ignore or ()), **self.options)(function)
+        decorator: Any = cached(store=self.store, ignore=tuple(ignore or ()), **self.options)
+        kept: Callable[..., R] = decorator(function)
+        return kept
 
     def __repr__(self) -> str:
         return f"Memory({'' if self.store is None else repr(self.store)})"

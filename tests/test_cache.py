@@ -369,6 +369,30 @@ def test_memory_notices_what_changed(tmp_path: Path) -> None:
     assert f.cache_info().stale == 1
 
 
+def test_what_memory_answers_is_explained() -> None:
+    """A result that only memory has is a hit, and is called so."""
+
+    @lore.cached(memory=1)
+    def f(x: int) -> int:
+        return x
+
+    f(1)
+    f.cache_entries()[0].store.delete(f.cache_entries()[0].name)
+    assert f.cache_contains(1)
+    assert "memory" in str(f.cache_explain(1))
+    assert f.cache_explain(1).hit
+
+
+def test_recursion_goes_deep() -> None:
+    """A recursive function may go at least a fifth as deep as it could without lore."""
+
+    @lore.cached
+    def depth(n: int) -> int:
+        return 0 if n == 0 else 1 + depth(n - 1)
+
+    assert depth(170) == 170
+
+
 def test_memory_belongs_to_its_store(tmp_path: Path, calls: Tally) -> None:
     """Under another store nothing is remembered."""
 
@@ -964,6 +988,12 @@ def test_foreign_wrappers_around_coroutine_functions(calls: Tally) -> None:
     assert asyncio.run(main(make())) == [1, 1, 2, 2]
     assert asyncio.run(main(make())) == [1, 1, 2, 2]
     assert calls == [1, 2]
+
+    async def rest(f: Any) -> tuple[Any, ...]:
+        return await f.cache_refresh(1), (await f.cache_ref(1)).load(), await f.cache_refresh(1)
+
+    assert asyncio.run(rest(make())) == (1, 1, 1)
+    assert calls == [1, 2, 1, 1]
 
 
 def test_foreign_wrappers_that_run_the_coroutine(calls: Tally) -> None:

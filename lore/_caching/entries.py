@@ -119,15 +119,15 @@ class Stored:
         self._place = (store, name)
         try:
             self.key: str = meta["key"]
-            self.created_s: float = meta["created_s"]
-            self.elapsed_s: float = meta["elapsed_s"]
+            self.created_s = float(meta["created_s"])
+            self.elapsed_s = float(meta["elapsed_s"])
             expires_s = meta["expires_s"]
+            self.expires_s = math.inf if expires_s is None else float(expires_s)
             inputs = meta["inputs"]
-        except KeyError as error:
-            raise IntegrityError(f"The entry does not say its {error}: another program wrote it.") from None
-        self.expires_s: float = math.inf if expires_s is None else expires_s
-        self.later = "later" in meta
-        self.inputs = [_inputs.decode(facts) for facts in inputs] if inputs else ()
+            self.inputs = [_inputs.decode(facts) for facts in inputs] if inputs else ()
+            self.later = "later" in meta
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise IntegrityError(f"It is no entry of this version of lore ({error!r}).") from None
 
     @property
     def nbytes(self) -> int:
@@ -137,8 +137,11 @@ class Stored:
     @property
     def story(self) -> dict[str, Any]:
         """What is known about how the entry came to be."""
-        story: dict[str, Any] = json.loads(base64.b64decode(self._payload.meta["story"]))
-        return story
+        try:
+            story: dict[str, Any] = json.loads(base64.b64decode(self._payload.meta["story"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise IntegrityError(f"It is no entry of this version of lore ({error!r}).") from None
+        return {**_UNTOLD, **story}
 
     @property
     def checksum(self) -> str:
@@ -184,6 +187,20 @@ class Stored:
             # A signature covers the file through its checksum, so with a key it is compared in any case.
             return open_formats.load(*self._place, self._payload.meta["format"], verify or signing_key() is not None)
         return self._payload.load(verify)
+
+
+_UNTOLD: dict[str, Any] = {
+    "function": "",
+    "arguments": {},
+    "version": "",
+    "code": "",
+    "ttl_s": None,
+    "python": "",
+    "host": "",
+    "pid": 0,
+    "command": "",
+    "commit": None,
+}
 
 
 def _why_too_old(created_s: float, expires_s: float) -> str | None:

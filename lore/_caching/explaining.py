@@ -67,6 +67,8 @@ def explain(keeper: Keeper, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Ex
     key = keeper.key_of(parts)
     if disabled.get():
         return Explanation(keeper.name, key, False, ["caching is disabled here (lore.cache.disabled)"])
+    if keeper.remembers(key):
+        return Explanation(keeper.name, key, True, ["kept in this process (memory=), and nothing it came from changed"])
     name = f"{keeper.folder}/{key}"
     try:
         stored = entries.read(keeper.store, name)
@@ -112,12 +114,13 @@ def _nearest(keeper: Keeper, call: _Call) -> tuple[Stored, Item] | None:
     for item in [item for item in items if entries.is_entry(item.name)][:_MOST_COMPARED]:
         try:
             stored = entries.read(keeper.store, item.name)
+            rank = (
+                0 if stored is None else _distance(call, stored.story),
+                0.0 if stored is None else -stored.created_s,
+            )
         except (IntegrityError, OSError):
             continue
-        if stored is None:
-            continue
-        rank = (_distance(call, stored.story), -stored.created_s)
-        if best is None or rank < best[0]:
+        if stored is not None and (best is None or rank < best[0]):
             best = (rank, stored, item)
     return None if best is None else best[1:]
 

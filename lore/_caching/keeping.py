@@ -336,9 +336,10 @@ class Keeper:
                     return found.value
                 self._count_failure(key, outcome)
                 story = self.story(args, kwargs, parts)
+                args, kwargs = references.resolved(args, kwargs)
                 with _inputs.record() as recorder, flights.inside(key):
                     begun = perf_counter()
-                    value = self.run(args, kwargs)
+                    value = self.function(*args, **kwargs)
                     elapsed_s = perf_counter() - begun
                 kept = self._keep(key, value, elapsed_s, recorder, story)
                 spans.add_overhead(perf_counter() - since - elapsed_s)
@@ -410,9 +411,10 @@ class Keeper:
                     return found.value
                 self._count_failure(key, outcome)
                 story = self.story(args, kwargs, parts)
+                args, kwargs = references.resolved(args, kwargs)
                 with _inputs.record() as recorder, flights.inside(key):
                     begun = perf_counter()
-                    value = await self.run(args, kwargs)
+                    value = await self.function(*args, **kwargs)
                     elapsed_s = perf_counter() - begun
                 kept = await self._aside(self._keep, key, value, elapsed_s, recorder, story)
                 spans.add_overhead(perf_counter() - since - elapsed_s)
@@ -609,8 +611,12 @@ class Keeper:
     def contains(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Tell whether a call would be a hit now."""
         key = self.key(args, kwargs)
-        kept = self._memory.get(key)
-        return (kept is not None and kept.still_valid()) or self._valid(key) is not None
+        return self.remembers(key) or self._valid(key) is not None
+
+    def remembers(self, key: str) -> bool:
+        """Tell whether a valid result is kept in the process."""
+        kept = self._memory.get(key) if self.plan.store() is self._memory_of else None
+        return kept is not None and kept.still_valid()
 
     def _valid(self, key: str) -> Stored | None:
         """Return the entry of a key if it would be used, its value not loaded."""
@@ -630,13 +636,22 @@ class Keeper:
 
     def refresh(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Compute a call again, whatever is stored."""
+        if self.kind == "foreign" and self._answers is None:
+            self.forget(args, kwargs)
+            return self.call_foreign(args, kwargs)
         parts = self.parts(args, kwargs)
-        compute = self.compute_async if self.kind == "async" else self.compute
+        compute = self.compute_async if self.kind == "async" or self._answers == "later" else self.compute
         return compute(self.key_of(parts), args, kwargs, parts, "miss", perf_counter(), anew=True)
 
-    def ref(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Ref:
+    def ref(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Make sure that a call's result is stored, and return its reference."""
-        return self._ref_to(self.key(args, kwargs), self.call(args, kwargs))
+        if self.kind != "foreign":
+            return self._ref_to(self.key(args, kwargs), self.call(args, kwargs))
+        answer = self.call_foreign(args, kwargs)
+        if self._answers == "later":
+            answer.close()
+            return self.ref_async(args, kwargs)
+        return self._ref_to(self.key(args, kwargs), answer)
 
     async def ref_async(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Ref:
         """Do what `ref` does for a coroutine function."""
