@@ -9,10 +9,12 @@ and no counter ever goes down. What has been written counts, also after `kill -9
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import struct
 import threading
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,6 +49,8 @@ COUNTERS = {
     "lore_http_requests_total": "Requests answered.",
     "lore_overhead_seconds_total": "Seconds that lore itself has cost.",
 }
+
+_FRESH_S, _LAG_S = 0.12, 0.07
 
 MANY_FILES = 64
 """A process that finds more files than this when it starts its own moves the dead ones to the archive."""
@@ -115,11 +119,12 @@ def read_prometheus() -> str:
     Counts the processes that are gone as well. A home that cannot be read costs one warning, and the answer is then
     about this process alone.
     """
-    for hand_in in before_reading:
-        hand_in()
-    flush()
     totals: Totals = {}
     try:
+        _let_others_write()
+        for hand_in in before_reading:
+            hand_in()
+        flush()
         _add_others(totals)
     except OSError as error:
         _warning.warn(
@@ -245,6 +250,20 @@ def after_fork() -> None:
 
 _ARCHIVE = "archive"
 _MERGED = "merged"
+
+
+def _let_others_write() -> None:
+    """
+    Wait a moment where another process has been writing just now: the end of its burst may still be in its memory.
+
+    A process writes what is left within 0.05 s. So a scrape right after the last request counts it, whichever worker
+    answered it.
+    """
+    now_s = time.time()
+    with contextlib.suppress(OSError):  # no folder, or a file that is just moving to the archive
+        others = [entry for entry in os.scandir(home() / "metrics") if entry.name.endswith(".metrics")]
+        if any(0 <= now_s - other.stat().st_mtime < _FRESH_S for other in others if other.name != _file.name):
+            time.sleep(_LAG_S)
 
 
 def _add_others(totals: Totals, own: str | None = None) -> None:
