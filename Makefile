@@ -45,7 +45,7 @@ run-giants: $(VENV)/giants.stamp
 	$(BIN)/python -m pytest -q -m giants tests/giants $(PYTEST)
 
 check: $(VENV)/test.stamp
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff format --check --exclude '*.md' .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python tests/typing

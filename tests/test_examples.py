@@ -99,4 +99,7 @@ def test_an_edit_runs_only_what_depends_on_it(flights, tmp_path):
     file.write_text(text.replace("    return 2013 - built\n", "    # a comment\n    return (2013 - built)\n"))
     assert said(run(folder, "-m", "flights.pipeline", home=folder / ".lore"), "computed") == "nothing"
     file.write_text(text.replace("    return 2013 - built\n", "    return (2013 - built).clip(lower=0)\n"))
-    assert said(run(folder, "-m", "flights.pipeline", home=folder / ".lore"), "computed") == "planes, table x4, model, clerk"
+    assert (
+        said(run(folder, "-m", "flights.pipeline", home=folder / ".lore"), "computed")
+        == "planes, table x4, model, clerk"
+    )
