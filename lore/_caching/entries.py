@@ -62,6 +62,7 @@ class Entry:
         code: digest of the code that made it.
         python: version of the interpreter.
         host, pid, command, commit: who made it: machine, process, command line, git commit of the working folder.
+        run: the id of the `lore.timing.run` that was open, if one was; see `lore.timing.record`.
     """
 
     function: str
@@ -80,6 +81,7 @@ class Entry:
     pid: int
     command: str
     commit: str | None
+    run: str | None
     name: str = field(repr=False)
     store: Store = field(repr=False, compare=False)
 
@@ -200,6 +202,7 @@ _UNTOLD: dict[str, Any] = {
     "pid": 0,
     "command": "",
     "commit": None,
+    "run": None,
 }
 
 
@@ -349,6 +352,7 @@ def described(stored: Stored, store: Store, item: Item) -> Entry:
         pid=story["pid"],
         command=story["command"],
         commit=story["commit"],
+        run=story["run"],
         name=item.name,
         store=store,
     )

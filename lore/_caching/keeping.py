@@ -222,7 +222,7 @@ class Keeper:
         if stored.nbytes > _LARGE or stored.inputs:
             self._notice(stored.nbytes, stored.inputs)
         found = Found(value, stored.elapsed_s, until_s, stored.inputs, stored.later)
-        self._count_hit(found, since)
+        self._count_hit(key, found, since)
         return found
 
     def _notice(self, nbytes: int, inputs: Iterable[_inputs.Input]) -> None:
@@ -230,7 +230,7 @@ class Keeper:
         if nbytes > _LARGE or any(item.kind not in ("file", "folder") for item in inputs):
             self._slow = True
 
-    def _count_hit(self, found: Found, since: float) -> None:
+    def _count_hit(self, key: str, found: Found, since: float) -> None:
         spent_s = perf_counter() - since
         saved_s = found.elapsed_s - spent_s
         if saved_s < 0.0:
@@ -238,15 +238,15 @@ class Keeper:
         self.hits += 1
         self.saved_s += saved_s
         found.tell()
-        spans.cache_event(self.name, "hit", saved_s)
+        spans.cache_event(self.name, "hit", saved_s, key, found.inputs)
         spans.add_overhead(spent_s)
 
     def _count_failure(self, key: str, outcome: Outcome) -> None:
         """Count a call that found nothing to use, and say so where something is wrong."""
         if isinstance(outcome, str):
-            spans.cache_event(self.name, outcome)
+            spans.cache_event(self.name, outcome, 0.0, key)
         else:
-            spans.cache_event(self.name, "error")
+            spans.cache_event(self.name, "error", 0.0, key)
             self._tell(key, outcome)
         if outcome == "stale":
             self.stale += 1
@@ -279,7 +279,7 @@ class Keeper:
             return self._remember(key, found) if isinstance(found, Found) else found
         if kept.still_valid():
             self._turn = kept.turn = self._turn + 1
-            self._count_hit(kept, since)
+            self._count_hit(key, kept, since)
             return kept
         self._memory.pop(key, None)
         found = self.find(key, since)
@@ -531,6 +531,7 @@ class Keeper:
         return {
             **stories.of_process(),
             "function": self.stored_name,
+            "run": spans.run_in_progress(),
             "code": self.code_digest().hex(),
             "version": repr(self.plan.version),
             "ttl_s": None if self.plan.ttl_s == math.inf else self.plan.ttl_s,

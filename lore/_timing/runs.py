@@ -19,7 +19,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -160,7 +160,7 @@ class Run(contextlib.ContextDecorator):
                 }
             )
 
-    def cached(self, function: str, outcome: str, key: str, sources: Sequence[str]) -> None:
+    def cached(self, function: str, outcome: str, key: str, sources: Iterable[Any]) -> None:
         """Add one answer of a cached function: from which entry, and what that came from."""
         if self._has_room():
             self._write(
@@ -170,7 +170,7 @@ class Run(contextlib.ContextDecorator):
                     "function": function,
                     "outcome": outcome,
                     "key": key,
-                    "sources": list(sources),
+                    "sources": [_in_words(source) for source in sources],
                 }
             )
 
@@ -695,6 +695,15 @@ def _difference(before: Mapping[tuple[str, ...], tuple[int, float]]) -> list[dic
         if count > earlier:
             rows.append({"path": "/".join(path), "calls": count - earlier, "total_s": total_s - earlier_s})
     return sorted(rows, key=lambda row: -float(row["total_s"]))[:200]  # type: ignore[arg-type]
+
+
+def _in_words(source: Any) -> str:
+    """Say in short what an input is: its kind, and its path or whatever tells it from others."""
+    if isinstance(source, str):
+        return source
+    facts = source.to_json() if hasattr(source, "to_json") else {"value": source}
+    place = facts.get("path") or facts.get("url") or facts.get("function") or ""
+    return f"{getattr(source, 'kind', type(source).__name__)} {place}".strip()[:300]
 
 
 def _plain(value: Any) -> Any:

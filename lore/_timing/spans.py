@@ -16,7 +16,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -42,6 +42,7 @@ __all__ = [
     "request_event",
     "request_id",
     "run_id",
+    "run_in_progress",
 ]
 
 SPAN_S = 0.01
@@ -256,7 +257,7 @@ leave = _current.reset
 
 
 def cache_event(
-    function: str, outcome: str, saved_s: float = 0.0, key: str | None = None, sources: Sequence[str] = ()
+    function: str, outcome: str, saved_s: float = 0.0, key: str | None = None, sources: Iterable[Any] = ()
 ) -> None:
     """
     Report one call of a cached function.
@@ -266,7 +267,7 @@ def cache_event(
         outcome: "hit", "miss", "stale" or "error".
         saved_s: the seconds of computing that a hit spared.
         key: the key of the entry, for the run in progress.
-        sources: what the entry came from, in words, for the run in progress.
+        sources: what the entry came from, for the run in progress; written as `str` spells it.
     """
     _told.append((_told_cache, _node_of(function), function, outcome, saved_s))
     if _cache_watchers:
@@ -300,6 +301,12 @@ def add_overhead(seconds: float) -> None:
     Add to what lore itself has cost this process.
     """
     _told.append((_told_overhead, seconds))
+
+
+def run_in_progress() -> str | None:
+    """Return the id of the run that what happens now belongs to."""
+    run = current_run()
+    return None if run is None else run.id
 
 
 def current_run() -> Run | None:

@@ -93,6 +93,29 @@ with lore.timing.run("killed", depth=3):
 """
 
 
+def counted_letters(path: str) -> int:
+    return len(lore.io.read(path)["text"][0])
+
+
+def test_runs_and_cached_results_know_each_other(tmp_path: Path) -> None:
+    """From a result one finds the run that made it, and from a run the results it used and what they came from."""
+    source = tmp_path / "text.csv"
+    source.write_text("text\nabc\n")
+    letters = lore.cached(counted_letters)
+    with lore.timing.run("makes it") as first:
+        assert letters(str(source)) == 3
+    with lore.timing.run("uses it") as second:
+        assert letters(str(source)) == 3
+    (entry,) = letters.cache_entries()
+    assert entry.run == first.id
+    (made,) = lore.timing.record(entry.run).cached
+    (used,) = lore.timing.record(second).cached
+    assert (made["outcome"], used["outcome"]) == ("miss", "hit")
+    assert made["key"] == used["key"] == entry.key
+    assert used["sources"] == [f"file {source}"]
+    assert f"from file {source}" in str(lore.timing.record(second))
+
+
 def test_a_killed_run_died() -> None:
     """After kill -9 what was noted is there, and the status says that the process is gone."""
     with subprocess.Popen([sys.executable, "-c", KILLED, "alone"], stdout=subprocess.PIPE, text=True) as process:
