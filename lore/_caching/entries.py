@@ -13,7 +13,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -34,6 +34,7 @@ __all__ = [
     "read",
     "read_facts",
     "signing_key",
+    "why_invalid",
     "write",
     "write_facts",
 ]
@@ -155,26 +156,9 @@ class Stored:
         """Return when the entry ceases to be valid for a function with a ttl."""
         return self.expires_s if ttl_s == math.inf else min(self.expires_s, self.created_s + ttl_s)
 
-    def why_invalid(self, until_s: float) -> str | None:
-        """
-        Return None for an entry that is as good as when it was made, else what happened, in words.
-
-        Args:
-            until_s: what `until` gave.
-        """
-        if until_s != math.inf:
-            reason = _why_too_old(self.created_s, until_s)
-            if reason:
-                return reason
-        for item in self.inputs:
-            reason = item.check()
-            if reason:
-                return reason
-        return None
-
-    def why_invalid_at_all(self, until_s: float) -> list[str]:
-        """Return everything that happened, not just the first thing."""
-        too_old = None if until_s == math.inf else _why_too_old(self.created_s, until_s)
+    def why_invalid(self, ttl_s: float) -> list[str]:
+        """Return everything that makes the entry invalid, in words; nothing for one as good as when it was made."""
+        too_old = _why_too_old(self.created_s, self.until(ttl_s))
         return [reason for reason in (too_old, *(item.check() for item in self.inputs)) if reason]
 
     def verify(self) -> None:
@@ -206,7 +190,29 @@ _UNTOLD: dict[str, Any] = {
 }
 
 
+def why_invalid(created_s: float, until_s: float, inputs: Iterable[_inputs.Input]) -> str | None:
+    """
+    Return the first thing that makes a result invalid, in words; None for one that is as good as when it was made.
+
+    Args:
+        created_s: when it was made.
+        until_s: when it ceases to be valid by its age.
+        inputs: what it was made from.
+    """
+    if until_s != math.inf:
+        reason = _why_too_old(created_s, until_s)
+        if reason:
+            return reason
+    for item in inputs:
+        reason = item.check()
+        if reason:
+            return reason
+    return None
+
+
 def _why_too_old(created_s: float, expires_s: float) -> str | None:
+    if expires_s == math.inf:
+        return None
     now = time.time()
     if now >= expires_s:
         return f"its age: what it was made from, or its ttl, was valid until {ago(now - expires_s)} ago"

@@ -93,7 +93,7 @@ def _of_entry(keeper: Keeper, stored: Stored, name: str) -> Explanation:
     """Explain a call whose entry is there."""
     entry = entries.described(stored, keeper.store, Item(name, stored.nbytes, stored.created_s))
     until_s = stored.until(keeper.plan.ttl_s)
-    reasons = stored.why_invalid_at_all(until_s)
+    reasons = stored.why_invalid(keeper.plan.ttl_s)
     if not reasons and keeper.plan.verify:
         try:
             stored.verify()

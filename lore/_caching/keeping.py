@@ -26,7 +26,7 @@ from lore import _inputs
 from lore._caching import entries, flights, open_formats, references, stories, values
 from lore._caching.binding import Binder
 from lore._caching.code import Code
-from lore._caching.entries import Stored
+from lore._caching.entries import Stored, why_invalid
 from lore._caching.references import Ref
 from lore._caching.stores import Claim, Store
 from lore._timing import spans
@@ -63,20 +63,18 @@ Outcome = Literal["miss", "stale"] | IntegrityError | OSError
 class Found:
     """A valid result: the value, and what whoever builds on it must know."""
 
-    __slots__ = ("elapsed_s", "expires_s", "inputs", "later", "turn", "value")
+    __slots__ = ("created_s", "elapsed_s", "expires_s", "inputs", "turn", "value")
 
-    def __init__(self, value: Any, elapsed_s: float, expires_s: float, inputs: Any, later: bool) -> None:
+    def __init__(self, value: Any, created_s: float, elapsed_s: float, expires_s: float, inputs: Any) -> None:
         self.value = value
+        self.created_s = created_s
         self.elapsed_s = elapsed_s
         self.expires_s = expires_s
         self.inputs = inputs
-        self.later = later
         self.turn = 0
 
     def still_valid(self) -> bool:
-        return (self.expires_s is math.inf or time.time() < self.expires_s) and not any(
-            item.check() for item in self.inputs
-        )
+        return why_invalid(self.created_s, self.expires_s, self.inputs) is None
 
     def tell(self) -> None:
         """Let a cached function above inherit what this result was made from."""
@@ -213,7 +211,7 @@ class Keeper:
             if stored is None:
                 return "miss"
             until_s = stored.until(self.plan.ttl_s)
-            if stored.why_invalid(until_s) is not None:
+            if why_invalid(stored.created_s, until_s, stored.inputs) is not None:
                 return "stale"
             value = stored.load(self.plan.verify)
             store.used(name)
@@ -221,7 +219,7 @@ class Keeper:
             return error
         if stored.nbytes > _LARGE or stored.inputs:
             self._notice(stored.nbytes, stored.inputs)
-        found = Found(value, stored.elapsed_s, until_s, stored.inputs, stored.later)
+        found = Found(value, stored.created_s, stored.elapsed_s, until_s, stored.inputs)
         self._count_hit(key, found, since)
         return found
 
@@ -551,11 +549,11 @@ class Keeper:
     ) -> bool:
         """Keep a result; tell whether others will find it."""
         kept = self._save(key, value, elapsed_s, recorder, story)
-        until_s = min(time.time() + self.plan.ttl_s, recorder.expires_s)
+        now = time.time()
+        until_s = min(now + self.plan.ttl_s, recorder.expires_s)
         _inputs.expire(until_s)
         if self.plan.memory:
-            found = Found(value, elapsed_s, until_s, recorder.inputs, self._answers == "later")
-            self._remember(key, found, anew=True)
+            self._remember(key, Found(value, now, elapsed_s, until_s, recorder.inputs), anew=True)
             return True
         return kept
 
@@ -623,7 +621,7 @@ class Keeper:
         """Return the entry of a key if it would be used, its value not loaded."""
         try:
             stored = entries.read(self.store, self._prefix + key)
-            if stored is None or stored.why_invalid(stored.until(self.plan.ttl_s)) is not None:
+            if stored is None or stored.why_invalid(self.plan.ttl_s):
                 return None
             if self.plan.verify:
                 stored.verify()
