@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import gzip
+import importlib.util
 import json
 import os
 import pickle
@@ -333,6 +334,37 @@ def test_errors_are_under_lore_and_under_the_builtin(tmp_path):
     assert isinstance(missing.value, LoreError)
     assert isinstance(missing.value, FileNotFoundError)
     assert issubclass(FormatError, (SourceError, ValueError))
+
+
+def test_a_folder_is_no_file(tmp_path):
+    """A folder with a known suffix is refused in words."""
+    (tmp_path / "many.parquet").mkdir()
+    with pytest.raises(FormatError, match="folder"):
+        read(tmp_path / "many.parquet")
+
+
+@pytest.mark.slow
+def test_keras_models_keep_what_they_predict(tmp_path):
+    """A model written to a .keras file, compressed or not, predicts the same; what is no model is refused."""
+    if importlib.util.find_spec("keras") is None:
+        pytest.skip("needs keras and tensorflow")
+    code = """
+        import keras, numpy, sys
+        from lore._formats import FormatError, read, write
+        model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2)])
+        rows = numpy.ones((4, 3), dtype="float32")
+        for name in ("m.keras", "m.keras.gz"):
+            write(model, name)
+            numpy.testing.assert_array_equal(read(name).predict_on_batch(rows), model.predict_on_batch(rows))
+        try:
+            write({}, "m.keras")
+        except FormatError:
+            print("refused")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "refused", done.stderr
 
 
 @pytest.mark.parametrize("suffix", sorted(set(FORMATS) - {".keras", ".csv", ".tsv"}))

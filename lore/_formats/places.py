@@ -43,12 +43,15 @@ def reading(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
     Raises:
         MissingFile: there is none.
+        FormatError: it is a folder.
         MissingDependencyError: the path is a URL and fsspec is not installed.
     """
     try:
         file = _opened(path)
     except FileNotFoundError as error:
         raise MissingFile(errno.ENOENT, "There is no such file", str(path)) from error
+    except IsADirectoryError as error:
+        raise FormatError(f"{str(path)!r} is a folder, not a file.") from error
     with file:
         yield file
 
