@@ -18,7 +18,7 @@ from lore._serving.hints import unwrapped
 from lore._serving.problems import Problem
 from lore.errors import EncodingError
 
-__all__ = ["Answers", "Format", "plain"]
+__all__ = ["EVENTS", "NDJSON", "Answers", "Format", "plain"]
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"

@@ -382,6 +382,9 @@ def _not_json(error: BaseException) -> Problem:
         return Problem(400, "the body is not UTF-8")
     if isinstance(error, RecursionError):
         return Problem(400, "the body is nested too deeply")
+    if type(error).__name__ == "ValidationError":  # it is JSON, with a number that no computer holds
+        fault = fault_of(error)
+        return Problem.unprocessable([(pointer(fault.where), fault.why)])
     return Problem(400, f"the body is not JSON: {str(error).removeprefix('JSON is malformed: ').lower()}")
 
 

@@ -79,7 +79,8 @@ class _Page:
         yield f"<h1>{escape(self.info['title'])}</h1>"
         yield f'<p class="version">Version {escape(str(self.info["version"]))}</p>\n</header>'
         if self.is_guarded:
-            yield '<form class="token" aria-label="Token"><label for="token"><b>Token</b> <span>sent as bearer</span></label>'
+            yield '<form class="token" aria-label="Token"><label for="token"><b>Token</b>'
+            yield "<span>sent as bearer</span></label>"
             yield '<input id="token" type="password" autocomplete="off" spellcheck="false"></form>'
         yield '<nav aria-label="Endpoints"><ul>'
         for method, path, _ in self.operations:
@@ -114,7 +115,9 @@ class _Page:
     def _answer(self, operation: dict[str, Any]) -> str:
         """Say what comes back, until something has."""
         content = operation["responses"]["200"]["content"]
-        first = next(iter(content.values()), {}).get("schema", {})
+        first: Schema = {}
+        for told in content.values():
+            first = first or told.get("schema", {})
         forms = ", ".join(content)
         words = self._words(first)
         what = "" if words == "anything" else f" with {_article(words)}"

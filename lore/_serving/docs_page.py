@@ -18,7 +18,8 @@ STYLE = """
 @media (prefers-color-scheme: dark) {
   :root {
     --ground: #14181c; --card: #1b2126; --ink: #e8e6e1; --soft: #a5adb5; --line: #323a42; --field: #12161a;
-    --accent: #6cc5d9; --on-accent: #0b1a1f; --accent-soft: #1d3239; --good: #7ed0a0; --bad: #f4978f; --bad-soft: #3a2321;
+    --accent: #6cc5d9; --on-accent: #0b1a1f; --accent-soft: #1d3239; --good: #7ed0a0; --bad: #f4978f;
+    --bad-soft: #3a2321;
     --code: #12161a; --edge: #77808a;
   }
 }
@@ -36,15 +37,18 @@ a { color: var(--accent); }
 h1 { font: 600 1.55rem/1.2 var(--serif); margin: 0 0 .3rem; letter-spacing: -.01em; }
 .version { color: var(--soft); font-size: .88rem; margin: 0 0 1.6rem; }
 .side ul { list-style: none; margin: 0 0 1.6rem; padding: 0; }
-.side li a { display: flex; gap: .55rem; align-items: baseline; padding: .38rem .5rem; margin: 0 -.5rem; color: var(--ink);
+.side li a { display: flex; gap: .55rem; align-items: baseline; padding: .38rem .5rem; margin: 0 -.5rem;
+  color: var(--ink);
   text-decoration: none; border-radius: 6px; font: .9rem/1.4 var(--mono); }
 .side li a:hover { background: var(--accent-soft); }
 .side small { font: 600 .68rem/1 var(--sans); color: var(--soft); min-width: 2.9rem; letter-spacing: .04em; }
 .side .more { font-size: .88rem; display: flex; flex-wrap: wrap; gap: .3rem 1rem; }
 main { padding: 2.2rem 2.4rem 5rem; min-width: 0; }
-.card { background: var(--card); border: 1px solid var(--line); border-radius: 12px; margin: 0 0 1.8rem; overflow: hidden; }
+.card { background: var(--card); border: 1px solid var(--line); border-radius: 12px; margin: 0 0 1.8rem;
+  overflow: hidden; }
 .head { padding: 1.3rem 1.6rem 1.1rem; border-bottom: 1px solid var(--line); }
-h2 { margin: 0 0 .35rem; font: 600 1.08rem/1.4 var(--mono); display: flex; flex-wrap: wrap; gap: .7rem; align-items: center; }
+h2 { margin: 0 0 .35rem; font: 600 1.08rem/1.4 var(--mono); display: flex; flex-wrap: wrap; gap: .7rem;
+  align-items: center; }
 .method { font: 700 .72rem/1 var(--sans); letter-spacing: .06em; background: var(--accent-soft); color: var(--accent);
   padding: .36rem .55rem; border-radius: 5px; }
 .lock { font: 600 .74rem/1 var(--sans); color: var(--soft); border: 1px solid var(--line); border-radius: 99px;
@@ -72,9 +76,11 @@ button:hover { filter: brightness(1.08); }
 button[disabled] { opacity: .6; cursor: progress; }
 button.quiet { background: transparent; color: var(--accent); border-color: var(--edge); padding: .45rem .8rem;
   min-height: 2.2rem; font-size: .85rem; }
-.row { display: flex; flex-wrap: wrap; gap: .6rem; align-items: center; justify-content: space-between; margin: 0 0 .5rem; }
+.row { display: flex; flex-wrap: wrap; gap: .6rem; align-items: center; justify-content: space-between;
+  margin: 0 0 .5rem; }
 .row h3 { margin: 0; }
-pre { margin: 0 0 1.2rem; background: var(--code); border: 1px solid var(--line); border-radius: 8px; padding: .8rem .9rem;
+pre { margin: 0 0 1.2rem; background: var(--code); border: 1px solid var(--line); border-radius: 8px;
+  padding: .8rem .9rem;
   font: .85rem/1.5 var(--mono); overflow: auto; max-height: 26rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 .told { font-size: .9rem; margin: 0 0 .5rem; color: var(--soft); }
 .told b { font-weight: 600; }
@@ -83,7 +89,8 @@ pre { margin: 0 0 1.2rem; background: var(--code); border: 1px solid var(--line)
 .empty { color: var(--soft); }
 @media (max-width: 62rem) {
   .page { display: block; }
-  .side { position: static; height: auto; border-right: 0; border-bottom: 1px solid var(--line); padding: 1.3rem 1.1rem .6rem; }
+  .side { position: static; height: auto; border-right: 0; border-bottom: 1px solid var(--line);
+  padding: 1.3rem 1.1rem .6rem; }
   .side ul, .version, .token { margin-bottom: 1rem; }
   main { padding: 1.2rem .8rem 3rem; }
 }
@@ -131,8 +138,8 @@ function requestOf(form) {
   if (token && token.value) headers["Authorization"] = "Bearer " + token.value;
   if (method === "GET" || method === "DELETE") {
     for (const control of controlsOf(form).filter(isGiven)) {
-      if (control.dataset.kind === "choice") url.searchParams.append(control.dataset.name, String(JSON.parse(control.value)));
-      else url.searchParams.append(control.dataset.name, control.value);
+      const value = control.dataset.kind === "choice" ? String(JSON.parse(control.value)) : control.value;
+      url.searchParams.append(control.dataset.name, value);
     }
     return {url, method, headers};
   }
@@ -217,8 +224,9 @@ async function send(form) {
     const took = (performance.now() - started).toFixed(0);
     const type = response.headers.get("Content-Type") || "";
     const id = response.headers.get("X-Request-ID");
-    tell(form, response.ok, response.status + " " + response.statusText, "in " + took + " ms, request " + id, pretty(text, type));
-    if (response.status === 422) { try { showFaults(form, JSON.parse(text).errors || []); } catch { /* no problem document */ } }
+    const head = response.status + " " + response.statusText;
+    tell(form, response.ok, head, "in " + took + " ms, request " + id, pretty(text, type));
+    if (response.status === 422 && /json/.test(type)) showFaults(form, JSON.parse(text).errors || []);
   } catch (error) {
     tell(form, false, "No answer.", "The server cannot be reached.", "");
   } finally {

@@ -16,6 +16,7 @@ from typing import Any
 from lore._serving import logs
 from lore._serving.access import Guard
 from lore._serving.admission import Admission
+from lore._serving.answers import EVENTS, NDJSON
 from lore._serving.endpoints import Endpoint, Reply
 from lore._serving.problems import MEDIA_TYPE, Invalid, Problem, pointer, status_line
 from lore._timing.spans import request_event, request_id
@@ -221,7 +222,7 @@ class Core:
             if logs.wanted():
                 logs.request(method, path, status, elapsed_s, nbytes, own_id, name)
 
-        stream = _Stream(first, blocks, own_id, finished)
+        stream = _Stream(first, blocks, own_id, finished, _LAST_WORDS.get(headers[0][1]))
         start_response("200 OK", headers)
         if method == "HEAD":
             stream.close()
@@ -229,16 +230,32 @@ class Core:
         return stream
 
 
+_LAST_WORDS = {NDJSON: b"%s\n", EVENTS: b"event: error\ndata: %s\n\n"}
+"""How a stream says that it broke, where its format can; not every server breaks the connection."""
+
+
 class _Stream:
-    """The blocks of a streamed response. However it ends, it is counted once and its source is closed."""
+    """
+    The blocks of a streamed response.
+
+    However it ends, it is counted once and its source is closed. One that fails says so, where its format can, and then
+    raises, so that a server breaks the connection.
+    """
 
     def __init__(
-        self, first: bytes | None, blocks: Any, own_id: str, finished: Callable[[int, BaseException | None], None]
+        self,
+        first: bytes | None,
+        blocks: Any,
+        own_id: str,
+        finished: Callable[[int, BaseException | None], None],
+        last_words: bytes | None,
     ) -> None:
         self._first = first
         self._blocks = blocks
         self._id = own_id
         self._finished: Callable[[int, BaseException | None], None] | None = finished
+        self._last_words = last_words
+        self._error: BaseException | None = None
         self._nbytes = 0
 
     def __iter__(self) -> Iterator[bytes]:
@@ -252,6 +269,8 @@ class _Stream:
         return block
 
     def _pull(self) -> bytes:
+        if self._error is not None:
+            raise self._error
         token = request_id.set(self._id)
         try:
             return next(self._blocks)  # type: ignore[no-any-return]
@@ -260,7 +279,11 @@ class _Stream:
             raise
         except BaseException as error:
             self._end(error)
-            raise
+            if self._last_words is None or not isinstance(error, Exception):
+                raise
+            self._error = error
+            problem = Problem(500, "the server failed in the middle of this answer; its log has the reason")
+            return self._last_words % problem.document(self._id)
         finally:
             request_id.reset(token)
 

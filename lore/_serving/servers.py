@@ -16,11 +16,13 @@ import json
 import math
 import mmap
 import os
+import shutil
 import signal
 import socket
 import sys
 import tempfile
 import threading
+import time
 import traceback
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -59,8 +61,9 @@ class Settings(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a server until it is told to stop; return the exit status."""
-    parser = _parser()
-    given = parser.parse_args(arguments)
+    given = _parser().parse_args(arguments)
+    if os.environ.get("WERKZEUG_RUN_MAIN") == "true" and _ENV in os.environ:
+        return _werkzeug(_settings())  # the reloader runs the command again, with the socket already open
     try:
         port = _free_port(given.host, given.port)
     except OSError as error:
@@ -200,12 +203,14 @@ def _load_in_worker() -> Callable[..., Iterable[bytes]]:
         application = load(settings.target)
     except BaseException as error:
         _report_failed_load(settings, error)
-        raise SystemExit(4) from None  # gunicorn's status for an application that cannot be loaded
+        if settings.server == "gunicorn":
+            os._exit(4)  # what gunicorn takes for an application that cannot be loaded
+        raise SystemExit(4) from None
     if hasattr(application, "admit"):
         application.admit(_admitted(settings.threads))
+    threading.Thread(target=_announce, args=(settings, application), name="lore-announce", daemon=True).start()
     if not getattr(application, "is_ready", True):  # asking is what starts warming
         logs.note("warming")
-    _announce(settings, application)
     getattr(application, "is_ready", None)
     return application
 
@@ -221,10 +226,21 @@ def _report_failed_load(settings: Settings, error: BaseException) -> None:
         _tell(_FAILED)
         text = f"{type(error).__name__}: {error}"
         if not isinstance(error, LookupError) and type(error).__module__.partition(".")[0] != "lore":
-            text = "".join(traceback.format_exception(error)).rstrip()
+            text = "".join(traceback.format_exception(type(error), error, _from_the_users_code(error))).rstrip()
         print(f"lore.serve: {settings.target} cannot be loaded.\n{text}", file=sys.stderr, flush=True)
     if settings.server == "granian" and not _told(_ANNOUNCED):
         os.kill(os.getppid(), signal.SIGINT)
+
+
+def _from_the_users_code(error: BaseException) -> types.TracebackType | None:
+    """Leave out what led to the import: the first line that matters is one of the user's."""
+    found = error.__traceback__
+    while found is not None:
+        file = found.tb_frame.f_code.co_filename
+        if file != __file__ and "importlib" not in file:
+            return found
+        found = found.tb_next
+    return error.__traceback__
 
 
 def _settings() -> Settings:
@@ -236,7 +252,9 @@ def _announce(settings: Settings, application: Any) -> None:
     if _told(_ANNOUNCED):
         return
     _tell(_ANNOUNCED)
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
+    _wait_for(host, settings.port)
+    host = f"[{host}]" if ":" in host else host
     url = f"http://{host}:{settings.port}"
     endpoints = getattr(application, "endpoints", ())
     has_docs = getattr(application, "has_docs", False)
@@ -259,6 +277,16 @@ def _announce(settings: Settings, application: Any) -> None:
     print("\n".join(lines), file=sys.stderr, flush=True)
 
 
+def _wait_for(host: str, port: int) -> None:
+    """Wait until somebody listens; some servers bind only once the application has been loaded."""
+    for _ in range(200):
+        try:
+            socket.create_connection((host, port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.05)
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
@@ -271,10 +299,15 @@ _map: mmap.mmap | None = None
 
 @contextmanager
 def _shared_file() -> Iterator[str]:
-    with tempfile.TemporaryDirectory(prefix="lore-serve-") as folder:
-        path = Path(folder, "shared")
-        path.write_bytes(bytes(3))
+    folder = Path(tempfile.mkdtemp(prefix="lore-serve-"))
+    parent = os.getpid()
+    path = folder / "shared"
+    path.write_bytes(bytes(3))
+    try:
         yield str(path)
+    finally:
+        if os.getpid() == parent:  # a forked worker unwinds through here as well
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _mapped() -> mmap.mmap | None:
@@ -293,10 +326,10 @@ def _told(what: int) -> bool:
     return shared is not None and shared[what] == 1
 
 
-def _tell(what: int) -> None:
+def _tell(what: int, value: int = 1) -> None:
     shared = _mapped()
     if shared is not None:
-        shared[what] = 1
+        shared[what] = value
 
 
 def is_draining() -> bool:
@@ -406,10 +439,13 @@ def _gunicorn(settings: Settings) -> int:
         def load(self) -> Any:
             return _load_in_worker()
 
+    parent = os.getpid()
     try:
         Server().run()
     except SystemExit as done:
-        return int(done.code or 0) if not isinstance(done.code, str) else 1
+        if os.getpid() != parent:
+            raise
+        return done.code if isinstance(done.code, int) else int(done.code is not None)
     return 0
 
 
@@ -435,6 +471,8 @@ def _gunicorn_options(settings: Settings) -> dict[str, Any]:
 
 def _werkzeug(settings: Settings) -> int:
     """Run werkzeug's development server, which can start again when a file changes."""
+    import logging
+
     from lore._extras import require
 
     serving = require("werkzeug.serving", "serve")
@@ -451,6 +489,7 @@ def _werkzeug(settings: Settings) -> int:
         raise SystemExit(0)
 
     signal.signal(signal.SIGTERM, stop)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     application = _Reloaded(settings) if settings.reload else _load_in_worker()
     try:
         serving.run_simple(
@@ -459,6 +498,7 @@ def _werkzeug(settings: Settings) -> int:
             application,
             threaded=True,
             use_reloader=settings.reload,
+            reloader_type="stat",
             request_handler=Quiet,
             extra_files=_file_of(settings.target) if settings.reload else None,
         )
@@ -480,6 +520,7 @@ class _Reloaded:
     def _load(self) -> Callable[..., Iterable[bytes]]:
         with self._guards_loading:
             if self._loaded is None:
+                _tell(_FAILED, 0)
                 try:
                     self._loaded = _load_in_worker()
                 except SystemExit:

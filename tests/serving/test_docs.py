@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import itertools
 import os
 import re
 import threading
@@ -239,7 +240,7 @@ def test_everything_has_a_name_and_a_place(browser: Chromium) -> None:
     )
     levels = browser.run("[...document.querySelectorAll('h1,h2,h3')].map(one => Number(one.tagName[1]))")
     assert levels[0] == 1
-    assert all(after - before <= 1 for before, after in zip(levels, levels[1:]))
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
     assert browser.run("document.documentElement.lang") == "en"
     assert browser.run("document.querySelectorAll('main').length") == 1
 
