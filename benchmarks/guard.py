@@ -191,9 +191,10 @@ def _spent(run: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def worst(run: Callable[[], Any], rounds: int = 5) -> float:
-    """Return the longest of several runs."""
-    return max(_spent(run) for _ in range(rounds))
+def worst(run: Callable[[], Any], blocks: int = 4, each: int = 3) -> float:
+    """Return the mean of the worst block of runs, after one that warms up."""
+    run()
+    return max(_spent(lambda: [run() for _ in range(each)]) for _ in range(blocks)) / each
 
 
 def table(rows: Iterable[tuple[str, ...]]) -> str:

@@ -114,7 +114,7 @@ class Report:
         """
         from lore._extras import require
 
-        frame: DataFrame = require("pandas", extra="sql").DataFrame(
+        frame: DataFrame = require("pandas", extra="report").DataFrame(
             [self._record(row) for row in self.root.walk()], columns=list(self._record(Row(())))
         )
         return frame

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import hashlib
 import json
 import os
@@ -28,7 +29,8 @@ from typing import TYPE_CHECKING, Any
 from lore import _warning
 from lore._home import home
 from lore._timing import events, spans
-from lore.errors import LoreError
+from lore._wrapping import kind_of
+from lore.errors import DecorationError, LoreError
 
 try:
     import fcntl
@@ -72,6 +74,24 @@ class Run(contextlib.ContextDecorator):
 
     def _recreate_cm(self) -> Run:  # a decorated function opens a run of its own at each call
         return Run(*self._given)
+
+    def __call__(self, function: Any) -> Any:
+        """Make every call of a function, or of a coroutine function, a run of its own."""
+        kind = kind_of(function)
+        if kind in ("generator", "async_generator"):
+            raise DecorationError(
+                f"@lore.timing.run does not take generator functions such as {function.__qualname__}: "
+                f"write `with lore.timing.run(...):` around the loop that consumes it."
+            )
+        if kind != "async":
+            return super().__call__(function)
+
+        @functools.wraps(function)
+        async def wrapper(*args: Any, **kwargs: Any) -> Any:
+            with self._recreate_cm():
+                return await function(*args, **kwargs)
+
+        return wrapper
 
     def __repr__(self) -> str:
         return f"<run {self.name!r} {self.id or 'not started'}>"
@@ -406,7 +426,7 @@ def frame(name: str | None = None) -> DataFrame:
     """See `lore.timing.runs`."""
     from lore._extras import require
 
-    pandas = require("pandas", extra="sql")
+    pandas = require("pandas", extra="report")
     columns = list(Record("").summary())
     rows = records(name)
     table: DataFrame = pandas.DataFrame(rows, columns=columns)
@@ -479,7 +499,7 @@ class Comparison:
             for subject, values in self.differences.items()
             for name, (one, other) in values.items()
         ]
-        table: DataFrame = require("pandas", extra="sql").DataFrame(
+        table: DataFrame = require("pandas", extra="report").DataFrame(
             rows, columns=["subject", "name", "a", "b", "difference"]
         )
         return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +174,28 @@ def test_runs_nest_and_decorate() -> None:
         pass
     assert list(lore.timing.runs("again")["status"]) == ["finished"] * 4
     assert spans.open_runs == {}
+
+
+def test_a_run_around_a_coroutine_function() -> None:
+    """The run ends when the coroutine is done, also where two run at once; generator functions are refused."""
+
+    @lore.timing.run("async run")
+    async def work(seconds: float) -> str | None:
+        before = spans.run_id.get()
+        await asyncio.sleep(seconds)
+        assert spans.run_id.get() == before
+        return before
+
+    async def main() -> list[str | None]:
+        return await asyncio.gather(work(0.03), work(0.01))
+
+    assert sorted(asyncio.run(main()), key=str) == sorted(lore.timing.runs("async run")["id"])
+    assert lore.timing.runs("async run")["elapsed_s"].min() >= 0.01
+    with pytest.raises(lore.errors.DecorationError, match="generator"):
+
+        @lore.timing.run("never")
+        def numbers() -> Iterator[int]:
+            yield 1
 
 
 @pytest.mark.parametrize("name", ["a/b/../c", "Übung 1 \n 数", "x" * 300, "."])
