@@ -29,12 +29,14 @@ be replaced by rename: one that is cut short in place under a mapping takes the 
 from __future__ import annotations
 
 import contextlib
+import copyreg
 import hmac
 import io
 import json
 import mmap
 import os
 import pickle
+import sys
 from collections.abc import Iterable, Iterator
 from struct import Struct, pack
 from typing import Any, Protocol
@@ -83,18 +85,11 @@ def dump(value: object, meta: dict[str, Any], file: Writable, *, key: bytes | No
     """
     stream, buffers = _pickled(value)
     head, total = _head(meta, stream, buffers, signed=key is not None)
-    signer = hmac.new(key, head, "sha256") if key is not None else None
-    hasher = xxh3_128()
-    file.write(head)
-    for piece in _body(len(head), stream, buffers):
-        hasher.update(piece)
-        if signer is not None:
-            signer.update(piece)
-        file.write(piece)
-    checksum = hasher.digest()
-    if signer is not None:
-        signer.update(checksum)
-    file.write(checksum + (signer.digest() if signer is not None else bytes(_SIGNATURE_SIZE)))
+    pieces = _finished(head, _body(len(head), stream, buffers), key)
+    if total <= _ONE_READ:
+        pieces = iter((b"".join(pieces),))
+    for piece in pieces:
+        _write_all(file, piece)
     return total
 
 
@@ -124,10 +119,22 @@ def open(source: str | os.PathLike[str] | bytes | bytearray | memoryview, *, key
 class Payload:
     """An opened payload: its `meta` at once, its value on demand."""
 
-    __slots__ = ("_body_at", "_buffers", "_data", "_head_size", "_meta", "_meta_size", "_stream_size", "nbytes")
+    __slots__ = (
+        "_body_at",
+        "_buffers",
+        "_data",
+        "_head_size",
+        "_lent",
+        "_meta",
+        "_meta_size",
+        "_signed",
+        "_stream_size",
+        "nbytes",
+    )
 
     def __init__(self, data: Any, key: bytes | None = None) -> None:
         self._data = data
+        self._lent = False
         self._meta: dict[str, Any] | None = None
         self.nbytes = len(data)
         if self.nbytes < _PROLOGUE_SIZE + _FOOTER_SIZE:
@@ -138,11 +145,12 @@ class Payload:
         if total != self.nbytes:
             raise IntegrityError(f"The payload has {self.nbytes} bytes where it should have {total}.")
         self._buffers = buffers
+        self._signed = bool(flags & _SIGNED)
         self._head_size = _PROLOGUE_SIZE + self._meta_size + 8 * buffers
         if self._head_size > total or checksum != _head_digest(data, self._head_size):
             raise IntegrityError("The head of the payload is damaged.")
         if key is not None:
-            self._check_signature(key, flags)
+            self._check_signature(key)
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -164,13 +172,17 @@ class Payload:
             IntegrityError: a byte is not what was written.
         """
         body_end = self.nbytes - _FOOTER_SIZE
-        body = memoryview(self._data)[self._head_size : body_end]
-        if xxh3_128_digest(body) != self._data[body_end : body_end + 16]:
+        view = memoryview(self._data)
+        marked = not self._signed and view[-_SIGNATURE_SIZE:] != bytes(_SIGNATURE_SIZE)
+        if marked or xxh3_128_digest(view[self._head_size : body_end]) != self.checksum:
             raise IntegrityError("The payload is damaged: its checksum does not fit its content.")
 
     def load(self, verify: bool = True) -> Any:
         """
         Return the value, private to the caller.
+
+        The first load hands out the memory of the mapping itself. Another load of the same Payload finds a change that
+        its caller made there (IntegrityError) and gives copies: open the file anew instead.
 
         Args:
             verify: check every byte first. Without it the load of a large payload costs next to nothing, and damage on
@@ -179,7 +191,7 @@ class Payload:
         Raises:
             IntegrityError: a byte is not what was written, or the value cannot be rebuilt here.
         """
-        if verify:
+        if verify or self._lent:
             self.verify()
         view = memoryview(self._data)
         end = self._head_size + self._stream_size
@@ -187,20 +199,23 @@ class Payload:
             if not self._buffers:
                 return pickle.loads(view[self._head_size : end])
             return pickle.loads(view[self._head_size : end], buffers=self._views(view, end))
+        except MemoryError:
+            raise
         except Exception as error:
             raise IntegrityError(f"The value cannot be rebuilt here ({type(error).__name__}: {error}).") from error
 
     def _views(self, view: memoryview, end: int) -> Iterator[Any]:
         """Yield the buffers, writable and this process's own."""
         table = view[self._head_size - 8 * self._buffers : self._head_size]
-        copy = view.readonly
+        copy = view.readonly or self._lent
+        self._lent = True
         for (size,) in Struct("<Q").iter_unpack(table):
             start = _aligned(end)
             end = start + size
             yield bytearray(view[start:end]) if copy else view[start:end]
 
-    def _check_signature(self, key: bytes, flags: int) -> None:
-        if not flags & _SIGNED:
+    def _check_signature(self, key: bytes) -> None:
+        if not self._signed:
             raise IntegrityError("The payload is not signed, and a signing key is set.")
         at = self.nbytes - _SIGNATURE_SIZE
         signature = hmac.digest(key, memoryview(self._data)[:at], "sha256")
@@ -249,8 +264,40 @@ def _head(meta: dict[str, Any], stream: list[Any], buffers: list[memoryview], *,
     return _PROLOGUE.pack(*fields, _head_digest(blank, len(blank))) + text + table, total
 
 
+def _finished(head: bytes, body: Iterable[Any], key: bytes | None) -> Iterator[Any]:
+    """Yield head and body, and after them the checksum and signature that were made on the way."""
+    signer = hmac.new(key, head, "sha256") if key is not None else None
+    hasher = xxh3_128()
+    yield head
+    for piece in body:
+        hasher.update(piece)
+        if signer is not None:
+            signer.update(piece)
+        yield piece
+    checksum = bytes(hasher.digest())
+    yield checksum
+    if signer is None:
+        yield bytes(_SIGNATURE_SIZE)
+    else:
+        signer.update(checksum)
+        yield signer.digest()
+
+
+def _write_all(file: Writable, piece: Any) -> None:
+    """Write a piece whole: an unbuffered file on a disk that fills up takes a part of it and says so only by number."""
+    written = file.write(piece)
+    while isinstance(written, int) and written < _nbytes(piece):
+        piece = memoryview(piece)[written:]
+        written = file.write(piece)
+
+
 def _body(at: int, stream: list[Any], buffers: list[memoryview]) -> Iterator[Any]:
     """Yield what follows the head, in pieces that stay in the processor's cache while they are hashed and written."""
+    return _batches(_pieces(at, stream, buffers))
+
+
+def _pieces(at: int, stream: list[Any], buffers: list[memoryview]) -> Iterator[Any]:
+    """Yield the stream and the buffers with the padding between them, nothing longer than a chunk."""
     for piece in stream:
         yield from _chunks(piece)
         at += _nbytes(piece)
@@ -266,6 +313,20 @@ def _chunks(piece: Any) -> Iterable[Any]:
         return (piece,)
     view = memoryview(piece)
     return (view[start : start + _CHUNK] for start in range(0, view.nbytes, _CHUNK))
+
+
+def _batches(pieces: Iterable[Any]) -> Iterator[Any]:
+    """Join small pieces into larger ones: a call per piece costs more than a copy of it."""
+    batch: list[Any] = []
+    size = 0
+    for piece in pieces:
+        if size + _nbytes(piece) > _CHUNK:
+            yield batch[0] if len(batch) == 1 else b"".join(batch)
+            batch, size = [], 0
+        batch.append(piece)
+        size += _nbytes(piece)
+    if batch:
+        yield batch[0] if len(batch) == 1 else b"".join(batch)
 
 
 def _nbytes(piece: Any) -> int:
@@ -297,7 +358,7 @@ def _pickled(value: object) -> tuple[list[Any], list[memoryview]]:
         raise StoreError(f"A result of type {name} cannot be stored: {refused}") from refused
 
 
-def _pickle_with(pickler: Any, value: object) -> tuple[list[Any], list[memoryview]]:
+def _pickle_with(pickler_class: Any, value: object) -> tuple[list[Any], list[memoryview]]:
     buffers: list[memoryview] = []
 
     def keep_in_band(buffer: pickle.PickleBuffer) -> bool:
@@ -308,5 +369,35 @@ def _pickle_with(pickler: Any, value: object) -> tuple[list[Any], list[memoryvie
         return False
 
     file = _Pieces()
-    pickler(file, protocol=5, buffer_callback=keep_in_band).dump(value)
+    pickler = pickler_class(file, protocol=5, buffer_callback=keep_in_band)
+    known = copyreg.dispatch_table if pickler_class is pickle.Pickler else pickler_class.dispatch_table
+    pickler.dispatch_table = {**known, **_reducers()}  # a plain dict: the C pickler looks into it without a call
+    pickler.dump(value)
     return file.pieces, buffers
+
+
+def _reducers() -> dict[type, Any]:
+    """Return how to take types apart that would otherwise copy their memory into the stream."""
+    reducers: dict[type, Any] = {io.BytesIO: _reduced_stream}
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        reducers[numpy.ndarray] = _reduced_array
+    return reducers
+
+
+def _reduced_array(array: Any) -> Any:
+    """Take an array apart; one with gaps is made contiguous first, which costs one copy instead of two."""
+    flags = array.flags
+    if not flags.forc and array.nbytes >= _SMALLEST_OUT_OF_BAND and not array.dtype.hasobject:
+        array = array.copy(order="C")
+    return array.__reduce_ex__(5)
+
+
+def _reduced_stream(stream: io.BytesIO) -> Any:
+    return _stream, (pickle.PickleBuffer(stream.getbuffer()), stream.tell())
+
+
+def _stream(content: Any, position: int) -> io.BytesIO:
+    stream = io.BytesIO(content)
+    stream.seek(position)
+    return stream
