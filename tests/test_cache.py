@@ -1302,6 +1302,60 @@ def test_a_script_shares_results_with_its_module(tmp_path: Path, own_home: Path)
     assert output("-c", "import pipeline") == ""
 
 
+POOLED = """
+import sys
+import lore
+
+FACTOR = 3
+
+
+def helper(x):
+    return x * FACTOR
+
+
+@lore.cached
+def f(x):
+    print("computing", flush=True)
+    return helper(x)
+
+
+if __name__ == "__main__":
+    how = sys.argv[1]
+    if how == "here":
+        results = [f(x) for x in range(3)]
+    elif how == "loky":
+        import joblib
+
+        results = joblib.Parallel(2)(joblib.delayed(f)(x) for x in range(3))
+    else:
+        import multiprocessing
+
+        with multiprocessing.get_context(how).Pool(2) as pool:
+            results = pool.map(f, range(3))
+    assert results == [0, 3, 6]
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["loky", "spawn", "forkserver", "fork"])
+def test_workers_share_results_with_their_script(tmp_path: Path, how: str) -> None:
+    """What workers computed for a script is found by it, and the other way round."""
+    if how == "loky":
+        pytest.importorskip("joblib")
+    script = tmp_path / "pooled.py"
+    script.write_text(POOLED)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+    def output(how: str) -> str:
+        return subprocess.run(
+            [sys.executable, str(script), how], capture_output=True, text=True, check=True, env=environment
+        ).stdout
+
+    assert output(how).count("computing") == 3
+    assert output("here") == ""
+    assert output(how) == ""
+
+
 def test_readable_sizes() -> None:
     """Sizes are read as people write them."""
     assert [stores.size_of(text) for text in ("1000", "1_000", "2kB", "1.5MB", "1 GiB")] == [

@@ -91,6 +91,7 @@ class Keeper:
     Args:
         function: what is cached.
         plan: how.
+        stored_name: the name that its results are stored under; default: what this process would call it.
 
     Attributes:
         name: of the function, as events and metrics know it.
@@ -100,12 +101,12 @@ class Keeper:
     Threads: safe. The counters are plain additions, which CPython does not interrupt.
     """
 
-    def __init__(self, function: Callable[..., Any], plan: Plan) -> None:
+    def __init__(self, function: Callable[..., Any], plan: Plan, stored_name: str | None = None) -> None:
         self.function = function
         self.plan = plan
         self.kind: Kind = kind_of(function)
         self.name = name_of(function)
-        self.stored_name = _stored_name(function)
+        self.stored_name = stored_name or stored_name_of(function)
         self.folder = _folder_of(self.stored_name)
         self.binder = Binder(signature_of(function), plan.ignore)
         self.code = Code.of(function) if plan.code else None
@@ -711,21 +712,23 @@ def _unkeyable(function: str, name: str, what: str, error: UnkeyableArgument) ->
     )
 
 
-def _stored_name(function: Callable[..., Any]) -> str:
+def stored_name_of(function: Callable[..., Any]) -> str:
     """
     Return the name under which a function's results are stored.
 
     A script counts as the module it would be if it were imported, so that both find the same results.
     """
     module = function.__module__
-    if module == "__main__":
-        main = sys.modules.get("__main__")
+    if module in ("__main__", "__mp_main__"):  # the second is the script inside the workers of multiprocessing
+        main = sys.modules.get(module)
         spec = getattr(main, "__spec__", None)
         path = getattr(main, "__file__", None)
         if spec is not None:
-            module = spec.name
+            module = spec.name.removesuffix(".__main__")
         elif path:
             module = os.path.splitext(os.path.basename(path))[0]
+        else:
+            module = "__main__"
     return f"{module}.{function.__qualname__}"
 
 
