@@ -312,7 +312,7 @@ def _wrap(layer: SourceLayer) -> Any:
         written = function(*args, **kwargs)
         if inspect.isawaitable(written):
             return _show_later(layer, written, args, kwargs)
-        return _Call(layer, written, args, kwargs).statement
+        return _Call(layer, written, args, kwargs).shown()
 
     def stream(*args: Any, **kwargs: Any) -> Any:
         rows, kwargs = _rows(layer, kwargs)
@@ -350,6 +350,11 @@ class _Call:
         self.database = connections.resolve(layer.url)
         self.arguments = _arguments(layer.function, args, kwargs)
         self.statement = _statement(written, self.arguments, self.database, layer.owner, _folder(layer.function))
+
+    def shown(self) -> Statement:
+        """Give the statement to be looked at, with the way its rows will travel."""
+        self.statement.path = self.database.way(self.statement)
+        return self.statement
 
     def plan(self) -> connections.Plan:
         """Say how the statement is run."""
@@ -452,12 +457,12 @@ def _show_later(layer: SourceLayer, written: Any, args: tuple[Any, ...], kwargs:
     try:
         waited_for = task.send(None)
     except StopIteration as finished:
-        return _Call(layer, finished.value, args, kwargs).statement
+        return _Call(layer, finished.value, args, kwargs).shown()
     return _show_after(layer, _go_on(task, waited_for), args, kwargs)
 
 
 async def _show_after(layer: SourceLayer, written: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Statement:
-    return _Call(layer, await written, args, kwargs).statement
+    return _Call(layer, await written, args, kwargs).shown()
 
 
 @types.coroutine

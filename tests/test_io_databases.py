@@ -531,6 +531,25 @@ def test_spellings_of_a_query(url: Any, text: str) -> None:
     assert 1 == query(text, url).iloc[0, 0]
 
 
+def test_frames_may_be_changed(url: Any) -> None:
+    """What a query returned belongs to the caller: every column can be assigned into."""
+    frame = query("SELECT 1 AS a, 1.5 AS b, 'x' AS c, NULL AS d", url)
+    frame.loc[0, "a"], frame.loc[0, "b"], frame.loc[0, "c"] = 7, 7.5, "y"
+    frame["a"] += 1
+    assert [8, 7.5, "y"] == list(frame.iloc[0])[:3]
+
+
+def test_sql_says_how_rows_travel(url: Any) -> None:
+    """The way from the database to the frame shows before anything runs."""
+
+    @sql_source(url)
+    def f() -> str:
+        return "SELECT 1 AS a"
+
+    assert f.sql().path in {"duckdb arrow", "sqlite cursor", "copy binary"}
+    assert f"-- by {f.sql().path}" in str(f.sql())
+
+
 def test_explain(url: Any) -> None:
     """EXPLAIN answers with its plan."""
     assert len(query("EXPLAIN SELECT 1", url)) >= 1

@@ -81,10 +81,19 @@ class Plan(NamedTuple):
 
 
 class Database(Protocol):
-    """One database: runs bound statements, writes frames."""
+    """
+    One database: runs bound statements, writes frames.
+
+    Attributes:
+        label: what the user calls it, without its password.
+        backslashes: whether a backslash escapes in its plain strings.
+        bound_to_thread: whether it is another one in every thread, as SQLAlchemy's SQLite in memory is; its statements
+            run in the caller's thread, where nothing interrupts them.
+    """
 
     label: str
     backslashes: bool
+    bound_to_thread: bool
 
     @property
     def dialect(self) -> Any:
@@ -107,6 +116,10 @@ class Database(Protocol):
 
     def files(self, statement: Statement) -> list[str]:
         """List the local files that a statement reads in place."""
+        ...
+
+    def way(self, statement: Statement) -> str:
+        """Say in two words how rows travel from the database to the frame."""
         ...
 
 
@@ -286,7 +299,8 @@ def _of_engine(engine: Any, label: str) -> Database:
     if engine.dialect.name == "sqlite" and engine.dialect.driver == "pysqlite":
         from lore._querying.sqlite import SQLite
 
-        return SQLite(None, label, lambda: servers.raw(engine, label))
+        alone = type(engine.pool).__name__ == "SingletonThreadPool"
+        return SQLite(None, label, lambda: servers.raw(engine, label), alone)
     if engine.dialect.name == "postgresql" and engine.dialect.driver == "psycopg2":
         return servers.Postgres(engine, label)
     return servers.Alchemy(engine, label)
@@ -324,7 +338,7 @@ def quoted(schema: str | None, name: str) -> str:
 
 def fetch(database: Database, statement: Statement, plan: Plan) -> pd.DataFrame:
     """Run a statement and return its rows; Ctrl-C and the timeout stop it at the server."""
-    watch = Watch(plan.timeout_s, plan.tick)
+    watch = Watch(plan.timeout_s, plan.tick, database.bound_to_thread)
     with _explained(watch, plan):
         return run(lambda: _persist(lambda: database.read(statement, plan, watch), plan, watch), watch)
     raise AssertionError
@@ -332,7 +346,7 @@ def fetch(database: Database, statement: Statement, plan: Plan) -> pd.DataFrame:
 
 async def fetch_async(database: Database, statement: Statement, plan: Plan) -> pd.DataFrame:
     """Run a statement in a worker and await its rows; cancelling the task stops it at the server."""
-    watch = Watch(plan.timeout_s)
+    watch = Watch(plan.timeout_s, here=database.bound_to_thread)
     with _explained(watch, plan):
         return await run_async(lambda: _persist(lambda: database.read(statement, plan, watch), plan, watch), watch)
     raise AssertionError
@@ -342,7 +356,7 @@ def stream(database: Database, statement: Statement, plan: Plan, rows: int) -> G
     """Yield the rows in frames of `rows`; a stream that is dropped ends its query and its transaction."""
     source = _Stream(database, statement, plan, rows)
     try:
-        while (frame := run(source.next, source.watch_next())) is not None:
+        while (frame := run(source.next, source.watch)) is not None:
             yield frame
     finally:
         source.close()
@@ -356,7 +370,7 @@ async def stream_async(
 
     source = _Stream(database, statement, plan, rows)
     try:
-        while (frame := await run_async(source.next, source.watch_next())) is not None:
+        while (frame := await run_async(source.next, source.watch)) is not None:
             yield frame
     finally:
         await asyncio.to_thread(source.close)
@@ -364,7 +378,7 @@ async def stream_async(
 
 def write(database: Database, frame: pd.DataFrame, table: str, if_exists: str) -> int:
     """Write a frame; Ctrl-C stops it and leaves the table as it was."""
-    watch = Watch()
+    watch = Watch(here=database.bound_to_thread)
     once = Plan(f"write_sql to {table}", retries=0)
     return run(lambda: _persist(lambda: database.write(frame, table, if_exists, watch), once, watch), watch)
 
@@ -377,32 +391,33 @@ class _Stream:
         self._statement = statement
         self._plan = plan
         self._rows = rows
-        self._watch = Watch(plan.timeout_s, plan.tick)
+        self.watch = Watch(plan.timeout_s, plan.tick, database.bound_to_thread)
+        self._step_lock = threading.RLock()
         self._open = contextlib.ExitStack()
         self._frames: Iterator[pd.DataFrame] | None = None
 
-    def watch_next(self) -> Watch:
-        return self._watch
-
     def next(self) -> pd.DataFrame | None:
-        with _explained(self._watch, self._plan):
+        """Give the next frame; None at the end."""
+        with self._step_lock, _explained(self.watch, self._plan):
             if self._frames is None:
-                return _persist(self._first, self._plan, self._watch)
+                return _persist(self._first, self._plan, self.watch)
             frames = self._frames
-            return _persist(lambda: next(frames, None), self._plan._replace(retries=0), self._watch)
+            return _persist(lambda: next(frames, None), self._plan._replace(retries=0), self.watch)
         raise AssertionError
 
     def _first(self) -> pd.DataFrame | None:
         hold = contextlib.ExitStack()
         with hold:
-            frames = hold.enter_context(self._database.stream(self._statement, self._plan, self._watch, self._rows))
+            frames = hold.enter_context(self._database.stream(self._statement, self._plan, self.watch, self._rows))
             first = next(frames, None)
             self._open = hold.pop_all()
         self._frames = frames
         return first
 
     def close(self) -> None:
-        self._open.close()
+        """End the query; wait for a step that is under way."""
+        with self._step_lock:
+            self._open.close()
 
 
 def _persist(work: Callable[[], T], plan: Plan, watch: Watch) -> T:

@@ -44,6 +44,7 @@ class DuckDB:
     """
 
     backslashes = False
+    bound_to_thread = False
     dialect = None
 
     def __init__(self, path: str | None, url: str, *, optional: bool = False) -> None:
@@ -120,6 +121,10 @@ class DuckDB:
         paths = _LITERAL.findall(statement.statement)
         return [found for path in paths for found in sorted(glob.glob(path.replace("''", "'")))]
 
+    def way(self, statement: Statement) -> str:
+        """Say how rows travel: as Arrow, whatever the statement."""
+        return "duckdb arrow"
+
     # -----------------------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
@@ -150,7 +155,7 @@ class DuckDB:
 
     def _start(self, cursor: Any, statement: Statement, plan: Plan, watch: Watch) -> Any:
         """Begin a statement; nothing has run yet when this returns, except what cannot wait."""
-        text, values = render(statement, placeholder="${}".format, adapt=_adapt, tag=plan.tag)
+        text, values = render(statement, placeholder="${}".format, adapt=_adapt, tag=plan.tag, long=_unnested)
         _refuse_writing(text, statement.owner)
         watch.attach(cursor.interrupt)
         return cursor.sql(text, params=values or None)
@@ -167,6 +172,12 @@ def _adapt(value: Any) -> Any:
     if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict) for item in value)):
         return to_json(value)
     return value
+
+
+def _unnested(members: list[Any]) -> str | None:
+    """Spell a long list as one array, where its members are of one plain type."""
+    types = {type(member) for member in members} - {type(None)}
+    return "SELECT unnest({})" if len(types) == 1 and not types & {dict, list, tuple} else None
 
 
 _READERS = frozenset({"SELECT", "EXPLAIN", "MULTI", "PRAGMA", "CALL", "RELATION"})

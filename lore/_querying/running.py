@@ -37,12 +37,16 @@ class Watch:
     Args:
         timeout_s: seconds until it is stopped; None for no limit.
         tick: called about five times a second by the thread that waits, to show progress.
+        here: run in the calling thread, where nothing can stop the query.
 
     Threads:
         `cancel` may be called from any thread, at any time.
     """
 
-    def __init__(self, timeout_s: float | None = None, tick: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, timeout_s: float | None = None, tick: Callable[[], None] | None = None, here: bool = False
+    ) -> None:
+        self.here = here
         self.timeout_s = timeout_s
         self.tick = tick
         self.deadline = None if timeout_s is None else time.monotonic() + timeout_s
@@ -88,10 +92,8 @@ def run(work: Callable[[], T], watch: Watch) -> T:
 
     Where no signal can arrive and nothing needs watching, `work` runs in the calling thread.
     """
-    if watch.deadline is None and threading.current_thread() is not threading.main_thread():
-        job = _Job(work, None)
-        job.do()
-        return job.result()
+    if watch.here or (watch.deadline is None and threading.current_thread() is not threading.main_thread()):
+        return _do(work)
     job = _start(work)
     try:
         while not job.done.wait(_next_look_s(watch)):
@@ -109,6 +111,8 @@ async def run_async(work: Callable[[], T], watch: Watch) -> T:
     """Run `work` in a worker and await it; cancelling the task stops the query at the server."""
     import asyncio
 
+    if watch.here:
+        return _do(work)
     loop = asyncio.get_running_loop()
     finished = asyncio.Event()
 
@@ -171,6 +175,12 @@ class _Job(Generic[T]):
             finally:
                 del error  # a traceback that refers to its own frame would keep the frame alive
         return self.value  # type: ignore[return-value]
+
+
+def _do(work: Callable[[], T]) -> T:
+    job = _Job(work, None)
+    job.do()
+    return job.result()
 
 
 _idle: collections.deque[queue.SimpleQueue[_Job[Any]]] = collections.deque()

@@ -72,6 +72,7 @@ class Postgres:
     """
 
     backslashes = False
+    bound_to_thread = False
 
     def __init__(self, engine: Any, label: str) -> None:
         self.engine = engine
@@ -115,6 +116,12 @@ class Postgres:
     def files(self, statement: Statement) -> list[str]:
         """List no files: this database reads none in place."""
         return []
+
+    def way(self, statement: Statement) -> str:
+        """Say how rows travel: by COPY where the statement allows, else by a cursor."""
+        from lore._querying import postgres
+
+        return postgres.plan(None, statement.statement)
 
     # -----------------------------------------------------------------------------------------------------------------
 
@@ -270,6 +277,8 @@ class Alchemy:
         label: the database for messages, without its password.
     """
 
+    bound_to_thread = False
+
     def __init__(self, engine: Any, label: str) -> None:
         self.engine = engine
         self.label = label
@@ -342,6 +351,10 @@ class Alchemy:
         """List no files: this database reads none in place."""
         return []
 
+    def way(self, statement: Statement) -> str:
+        """Say how rows travel: by a cursor of SQLAlchemy's."""
+        return f"{self.engine.dialect.name} cursor"
+
     # -----------------------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
@@ -357,11 +370,10 @@ class Alchemy:
             with self._failures(statement.owner, statement.values.values()):
                 with _connecting(self.engine, self.label):
                     connection = hold.enter_context(self.engine.connect())
-                connection = connection.execution_options(stream_results=True)
                 watch.attach(_stopper(connection))
                 hold.callback(watch.attach, None)
                 _read_only(connection)
-                result = connection.execute(sqlalchemy.text(text), named)
+                result = connection.execute(sqlalchemy.text(text), named, execution_options={"stream_results": stable})
                 columns = [tables.Column(name, None) for name in result.keys()]  # noqa: SIM118
                 yield result, tables.Collector(columns, plan.shape(stable=stable))
 
@@ -373,7 +385,8 @@ class Alchemy:
             yield
             return
         except exc.DBAPIError as error:
-            message, lost = str(error.orig), error.connection_invalidated
+            # Below its first lines PostgreSQL repeats the statement, with values where the driver put them in.
+            message, lost = re.split(r"\n(?:LINE|DETAIL|CONTEXT)", str(error.orig))[0], error.connection_invalidated
         except exc.SQLAlchemyError as error:
             message = str(error).partition("\n[")[0]
         failure = query_error(re.sub(r"\s+", " ", message).strip(), owner, self.label, values)

@@ -26,6 +26,9 @@ __all__ = ["Slot", "Statement", "Template", "bind", "plain", "read_template", "r
 
 Placeholder = Callable[[int], str]
 
+# Members of an IN list above which one value stands for all: databases take long over thousands of places.
+_LONG = 500
+
 
 class Slot(NamedTuple):
     """
@@ -70,14 +73,16 @@ class Statement:
         parameters: the names that the text uses, in order.
         values: what each name stands for.
         owner: the function, as `module.qualname`.
+        path: how its rows will travel, such as "copy binary" or "cursor"; the result never depends on it.
     """
 
-    __slots__ = ("owner", "template", "values")
+    __slots__ = ("owner", "path", "template", "values")
 
     def __init__(self, template: Template, values: Mapping[str, Any], owner: str) -> None:
         self.template = template
         self.values = dict(values)
         self.owner = owner
+        self.path = ""
 
     @property
     def statement(self) -> str:
@@ -91,7 +96,8 @@ class Statement:
 
     def __str__(self) -> str:
         lines = [f"-- :{name} = {value!r} ({type(value).__name__})" for name, value in self.values.items()]
-        return "\n".join([self.statement, *lines])
+        path = [f"-- by {self.path}"] if self.path else []
+        return "\n".join([self.statement, *lines, *path])
 
     def __repr__(self) -> str:
         return f"<Statement of {self.owner} with parameters {', '.join(self.parameters) or 'none'}>"
@@ -295,6 +301,7 @@ def render(
     escape_colons: bool = False,
     empty: Callable[[bool, int], str] | None = None,
     rows: str = "",
+    long: Callable[[list[Any]], str | None] = lambda members: None,
 ) -> tuple[str, list[Any]]:
     """
     Write a statement in a database's own spelling and list its values in the order of their placeholders.
@@ -308,6 +315,8 @@ def render(
         escape_colons: whether literal colons get a backslash, as SQLAlchemy's `text` wants.
         empty: spells the right side of an IN whose list is empty, operator included, from (negated, width).
         rows: a word before the rows of an IN list of tuples (SQLite wants VALUES).
+        long: spells a query over one value, at `{}`, that stands for the members of a long list; None where the
+            database has no such thing for these.
     """
     values: list[Any] = []
 
@@ -323,12 +332,17 @@ def render(
             text = part.replace("%", "%%") if percent else part
             written.append(text.replace(":", "\\:") if escape_colons else text)
         else:
-            written.append(_render_slot(part, statement.values[part.name], place, empty or _empty_list, rows))
+            written.append(_render_slot(part, statement.values[part.name], place, empty or _empty_list, rows, long))
     return "".join(written), values
 
 
 def _render_slot(
-    slot: Slot, value: Any, place: Callable[[Any], str], empty: Callable[[bool, int], str], rows: str
+    slot: Slot,
+    value: Any,
+    place: Callable[[Any], str],
+    empty: Callable[[bool, int], str],
+    rows: str,
+    long: Callable[[list[Any]], str | None],
 ) -> str:
     if slot.place == "value":
         return place(value)
@@ -337,6 +351,9 @@ def _render_slot(
         return ", ".join(place(member) for member in members) if members else _empty_member(slot)
     if not members:
         return empty(slot.negated, slot.width)
+    inside = long(members) if len(members) > _LONG else None
+    if inside is not None:
+        return f"{_operator(slot.negated)} ({inside.format(place(members))})"
     lead = f"{rows} " if rows and isinstance(members[0], tuple) else ""
     return f"{_operator(slot.negated)} ({lead}{', '.join(place(member) for member in members)})"
 

@@ -225,6 +225,12 @@ def _pandas_backed(column: Any, kind: str, shape: Shape) -> Any:
     return _MAKERS.get(kind, _objects)(column, shape)
 
 
+def _numpy(column: Any) -> Any:
+    """Make a numpy array that may be written to: what shares Arrow's memory may not."""
+    array = column.to_numpy()
+    return array if array.flags.writeable else array.copy()
+
+
 def _integers(column: Any, shape: Shape) -> Any:
     import pandas
     import pyarrow
@@ -233,7 +239,7 @@ def _integers(column: Any, shape: Shape) -> Any:
     if not unsigned and column.type != pyarrow.int64():
         column = column.cast(pyarrow.int64())
     if column.null_count == 0 and not shape.stable:
-        return column.to_numpy()
+        return _numpy(column)
     return (pandas.UInt64Dtype() if unsigned else pandas.Int64Dtype()).__from_arrow__(column)
 
 
@@ -254,7 +260,7 @@ def _booleans(column: Any, shape: Shape) -> Any:
     import pandas
 
     if column.null_count == 0 and not shape.stable:
-        return column.to_numpy()
+        return _numpy(column)
     return pandas.BooleanDtype().__from_arrow__(column)
 
 
@@ -263,7 +269,7 @@ def _floats(column: Any, shape: Shape) -> Any:
 
     if not pyarrow.types.is_floating(column.type):
         column = column.cast(pyarrow.float64(), safe=False)
-    return column.to_numpy()
+    return _numpy(column)
 
 
 def _decimals(column: Any, shape: Shape) -> Any:
@@ -321,26 +327,26 @@ def _text_dtype() -> Any:
 def _dates(column: Any, shape: Shape) -> Any:
     import pyarrow
 
-    return column.cast(pyarrow.date32()).cast(pyarrow.timestamp("s")).to_numpy()
+    return _numpy(column.cast(pyarrow.date32()).cast(pyarrow.timestamp("s")))
 
 
 def _timestamps(column: Any, shape: Shape) -> Any:
     import pyarrow
 
-    return column.cast(pyarrow.timestamp("us")).to_numpy()
+    return _numpy(column.cast(pyarrow.timestamp("us")))
 
 
 def _fine_timestamps(column: Any, shape: Shape) -> Any:
     import pyarrow
 
-    return column.cast(pyarrow.timestamp("ns")).to_numpy()
+    return _numpy(column.cast(pyarrow.timestamp("ns")))
 
 
 def _moments(column: Any, shape: Shape) -> Any:
     import pandas
     import pyarrow
 
-    return pandas.DatetimeIndex(column.cast(pyarrow.timestamp("us")).to_numpy()).tz_localize("UTC").array
+    return pandas.DatetimeIndex(_numpy(column.cast(pyarrow.timestamp("us")))).tz_localize("UTC").array
 
 
 def _intervals(column: Any, shape: Shape) -> Any:
@@ -350,7 +356,7 @@ def _intervals(column: Any, shape: Shape) -> Any:
         import numpy
 
         return numpy.array([_microseconds(value) for value in column.to_pylist()], dtype="timedelta64[us]")
-    return column.cast(pyarrow.duration("us")).to_numpy()
+    return _numpy(column.cast(pyarrow.duration("us")))
 
 
 def _microseconds(interval: Any) -> Any:

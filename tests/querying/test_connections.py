@@ -20,10 +20,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from lore._querying import connections
+from lore._querying import connections, servers
 from lore._querying.failures import hide_password, scrub
 from lore._querying.progress import Progress
-from lore.errors import LoreError, QueryError, SourceError, SourceTimeout
+from lore._querying.statements import bind
+from lore.errors import LoreError, QueryError, SourceError, SourceTimeout, StatementError
 from lore.io import query, sql_source, write_sql
 
 psycopg2 = pytest.importorskip("psycopg2")
@@ -343,6 +344,73 @@ def test_engines(postgres_url: str) -> None:
         assert 1 == query("SELECT 1 AS a", connection)["a"][0]
         connection.execute(sa.text("CREATE TEMP TABLE still_writes (a int)"))
     engine.dispose()
+
+
+def test_engine_of_sqlite_in_memory() -> None:
+    """SQLAlchemy's SQLite in memory is another database in every thread: it is asked in the caller's."""
+    sa = pytest.importorskip("sqlalchemy")
+    engine = sa.create_engine("sqlite://")
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE t (a INTEGER)"))
+        connection.execute(sa.text("INSERT INTO t VALUES (5)"))
+
+    @sql_source(engine, timeout_s=5)
+    def rows() -> str:
+        return "SELECT a FROM t"
+
+    assert 5 == rows()["a"][0]
+    assert 5 == next(iter(rows.stream()))["a"][0]
+    write_sql(rows(), "u", engine)
+    with engine.connect() as connection:
+        assert 5 == connection.execute(sa.text("SELECT a FROM u")).scalar()
+    engine.dispose()
+
+
+def test_any_other_dialect(postgres_url: str) -> None:
+    """A dialect that lore has no road of its own for is read through SQLAlchemy, with the same rules."""
+    sa = pytest.importorskip("sqlalchemy")
+    engine = sa.create_engine(postgres_url.replace("postgresql://", "postgresql+psycopg2://"))
+    database = servers.Alchemy(engine, "other")
+    frame = pd.DataFrame(
+        {"a": [1, 2], "b": pd.array([1, None], dtype="Int64"), "c": ["x", None], "d": [0.5, 1.5], "e": [True, False]}
+    )
+    assert 2 == connections.write(database, frame, "other_table", "replace")
+    with pytest.raises(StatementError, match="append"):
+        connections.write(database, frame, "other_table", "fail")
+    assert 2 == connections.write(database, frame, "other_table", "append")
+    text = "SELECT a, b, c, d, e, ':x' AS f, now()::date AS g FROM other_table WHERE a IN :ids AND c = :c"
+    statement = bind(text, {"ids": [1, 3], "c": "x"}, "test")
+    read = connections.fetch(database, statement, connections.Plan("test", "/* lore:test */"))
+    assert [(1, 1, "x", 0.5, True, ":x")] * 2 == list(read.iloc[:, :6].itertuples(index=False, name=None))
+    assert ["int64", "int64", "str", "float64", "bool", "str", "datetime64[s]"] == [str(d) for d in read.dtypes]
+    parts = list(connections.stream(database, bind("SELECT a FROM other_table", {}, "t"), connections.Plan("t"), 3))
+    assert [(3, "Int64"), (1, "Int64")] == [(len(part), str(part["a"].dtype)) for part in parts]
+    for wrong, named in (("SELECT * FROM nowhere", "nowhere"), ("DELETE FROM other_table", "read-only")):
+        with pytest.raises(QueryError, match=named):
+            connections.fetch(database, bind(wrong, {}, "test"), connections.Plan("test"))
+    with pytest.raises(QueryError) as caught:
+        connections.fetch(database, bind("SELECT CAST(:s AS INT)", {"s": "geheim"}, "t"), connections.Plan("t"))
+    assert "geheim" not in "".join(traceback.format_exception(caught.value)).replace('"s": "geheim"', "")
+    engine.dispose()
+
+
+def test_cancelled_async_stream(postgres_url: str, admin: Any) -> None:
+    """A task cancelled in the middle of a stream ends its query and its transaction."""
+
+    @sql_source(postgres_url)
+    async def rows() -> str:
+        return "SELECT i, pg_sleep(0.001) AS cancelled_stream FROM generate_series(1, 100000) AS i"
+
+    async def main() -> None:
+        async def use() -> None:
+            async for _ in rows.stream(rows=100):
+                pass
+
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(use(), 0.4)
+
+    asyncio.run(main())
+    eventually(lambda: not admin(f"SELECT pid {OTHERS} AND (state = 'active' OR state LIKE 'idle in%')"))
 
 
 def test_several_databases(postgres_url: str, tmp_path: Path) -> None:
