@@ -27,7 +27,7 @@ from typing import Any, BinaryIO, Concatenate, NamedTuple, ParamSpec, TypeVar, c
 
 from lore import _inputs
 from lore._caching import entries as _entries
-from lore._caching import keeping, open_formats, opening, publishing, stores, values
+from lore._caching import keeping, open_formats, opening, publishing, reading, stores, travelling, values
 from lore._caching.entries import Entry
 from lore._caching.explaining import Explanation, explain
 from lore._caching.keeping import Keeper, Plan
@@ -219,16 +219,27 @@ class CachedLayer(Layer):
     def __init__(self, function: Callable[..., Any], plan: Plan, options: dict[str, Any]) -> None:
         super().__init__(function, options)
         self.plan = plan
+        self.stored_name: str | None = None
 
     def new_state(self) -> Keeper:
         """Make what keeps the results in this process."""
-        keeper = Keeper(self.function, self.plan)
+        keeper = Keeper(self.function, self.plan, self.stored_name)
         _keepers.add(keeper)
         return keeper
 
     def identity(self) -> object:
         """The version: what is said to change results without showing in the code."""
         return self.plan.version
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Take along what the function is called here, and its source: elsewhere both are unknown."""
+        named = self.stored_name or keeping.stored_name_of(self.function)
+        return super().__getstate__() | {"stored_name": named, "texts": travelling.texts_of(self.function)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for text in state.pop("texts"):
+            reading.remember(text)
+        self.__dict__.update(state)
 
 
 _keepers: weakref.WeakSet[Keeper] = weakref.WeakSet()

@@ -399,6 +399,17 @@ def test_main_travels_through_loky(tmp_path: Path) -> None:
     assert run_script(tmp_path, body) == "[1, 4, 7, 10]\n"
 
 
+def test_main_shares_its_results_with_workers(tmp_path: Path) -> None:
+    """What `__main__` has computed its workers find, and what they have computed it finds."""
+    body = """
+        product(1)
+        joblib.Parallel(2)(joblib.delayed(product)(i) for i in (1, 2))
+        entries = len(product.cache_entries())
+        print(entries, product(2), product.cache_info().misses)
+    """
+    assert run_script(tmp_path, textwrap.dedent(body)) == "3 7 2\n"
+
+
 def test_main_travels_through_spawn(tmp_path: Path) -> None:
     """Functions of `__main__` run in processes that multiprocessing spawns."""
     body = "import multiprocessing as m; print(m.get_context('spawn').Pool(2).map(product, range(3)))"

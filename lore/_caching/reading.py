@@ -11,6 +11,7 @@ from __future__ import annotations
 import __future__
 
 import ast
+import collections
 import contextlib
 import dis
 import functools
@@ -289,6 +290,20 @@ def _versions_of(filename: str, names: dict[str, Any]) -> Iterator[tuple[tuple[A
     lines = list(entry[2]) if entry is not None and len(entry) > 1 else linecache.getlines(filename, names)
     if lines:
         yield (filename, hash(tuple(lines))), lines
+    for text in list(_brought):  # code that was pickled by value no longer says which file it is from
+        yield ("brought", text), text.splitlines(keepends=True)
+
+
+_brought: collections.OrderedDict[str, None] = collections.OrderedDict()
+_MOST_BROUGHT = 64
+
+
+def remember(text: str) -> None:
+    """Know the text of a script or a cell that came with a pickled function: it may be the source of what came."""
+    _brought[text] = None
+    _brought.move_to_end(text)
+    while len(_brought) > _MOST_BROUGHT:
+        _brought.popitem(last=False)
 
 
 def _parsed(key: tuple[Any, ...], lines: list[str] | None) -> _Source | None:
