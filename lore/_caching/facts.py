@@ -130,6 +130,6 @@ def _moved(gone: list[Fact], come: list[Fact]) -> Iterator[str]:
 
 def _called(fact: Fact) -> str:
     kind, name = fact["kind"], fact.get("name", "")
-    called = f"{name}()" if kind in ("function", "helper") else name
+    called = f"{name}()" if kind in ("function", "helper", "sql_source") else name
     where = f" in {fact['file']}" if fact.get("file") else ""
     return f"{kind} {called}{where}"

@@ -32,6 +32,7 @@ from typing import Any
 
 import xxhash
 
+from lore import _wrapping
 from lore._caching import origins
 from lore._caching.classes import described, type_text, written
 from lore._caching.facts import Fact, Facts, place, shown
@@ -295,8 +296,9 @@ class Walk:
         return self._numbered(value, label) if origin.kind == "own" else _named(value)
 
     def _function_or_name(self, value: types.FunctionType, label: Label) -> bytes:
-        if _layer_of(value) is not None:
-            return self._numbered(value, label)
+        layer = _layer_of(value)
+        if layer is not None:
+            return self._layered(value, layer, label)
         origin = _origin_of(value)
         self._count(origin)
         if origin.kind == "lore":
@@ -304,6 +306,15 @@ class Walk:
         if origin.kind == "own" or value.__closure__ or "__wrapped__" in value.__dict__:
             return self._numbered(value, label)
         return _named(value)
+
+    def _layered(self, wrapper: Any, layer: Any, label: Label) -> bytes:
+        """A lore decorator: what it wraps, as if it stood alone, unless the layer has something to say about itself."""
+        self.watch.item(wrapper.__dict__, "__lore_layer__", layer)
+        self.watch.item(layer.__dict__, "function", layer.function)
+        identity = layer.identity()
+        if type(layer).identity is not _wrapping.Layer.identity:
+            self.watch.answer(layer.identity, identity)
+        return self.value(layer.function, label) if identity is None else self._numbered(wrapper, label)
 
     def _module(self, module: types.ModuleType, label: Label) -> bytes:
         """A module handed on as a value: what is asked of it cannot be seen, so all that is the user's own counts."""
@@ -329,7 +340,7 @@ class Walk:
         kind = type(value)
         if issubclass(kind, types.FunctionType):
             layer = _layer_of(value)
-            yield from self._layer(value, layer, label) if layer is not None else self._function(value, label)
+            yield from self._layer(layer, label) if layer is not None else self._function(value, label)
         elif issubclass(kind, type):
             yield from self._class(value, label)
         elif issubclass(kind, types.ModuleType):
@@ -351,20 +362,19 @@ class Walk:
         else:
             yield from self._instance(value, label)
 
-    def _layer(self, wrapper: Any, layer: Any, label: Label) -> Iterator[bytes]:
-        """A lore decorator: what it wraps, and what it says about itself."""
-        self.watch.item(wrapper.__dict__, "__lore_layer__", layer)
-        self.watch.item(layer.__dict__, "function", layer.function)
+    def _layer(self, layer: Any, label: Label) -> Iterator[bytes]:
+        """What a lore decorator says about itself, and what it wraps."""
+        identity = layer.identity()
         yield b"layer " + layer.name.encode()
         identity = layer.identity()
         if identity is not None:
             self.watch.answer(layer.identity, identity)
         known = self._by_content(identity, label) if type(identity) not in _ATOMS else _atom(identity)
         yield known
-        if identity is not None:
-            name = f"@{layer.name} of {_qualname(layer.function)}"
-            self._note(Label("option", name, label.file, label.line), known, identity)
-        yield self.value(layer.function, label)
+        name = f"@{layer.name} of {_qualname(layer.function)}"
+        self._note(Label("option", name, label.file, label.line), known, identity)
+        # a function whose text is a statement is called by what it is
+        yield self.value(layer.function, label._replace(kind=layer.name) if layer.name == "sql_source" else label)
 
     def _function(self, function: types.FunctionType, label: Label) -> Iterator[bytes]:
         code = function.__code__
@@ -375,7 +385,8 @@ class Walk:
         origin = _origin_of(function)
         yield b"function"
         if origin.kind == "own":
-            called = Label("helper" if self.facts else "function", _qualname(function), *_place_of(code))
+            kind = "sql_source" if label.kind == "sql_source" else "helper" if self.facts else "function"
+            called = Label(kind, _qualname(function), *_place_of(code))
             reading = read(code, function.__globals__)
             self._note(called, reading.digest)
             yield from (function.__name__.encode(), reading.digest)

@@ -25,6 +25,7 @@ from typing import Any
 
 import pytest
 
+from lore import _wrapping
 from lore._caching.code import Code, digest_of, explain
 
 
@@ -358,8 +359,6 @@ def test_a_notebook_cell_run_again_is_the_same_unless_it_was_edited() -> None:
 
 
 def layered(function: Any, identity: object = None) -> Any:
-    from lore import _wrapping
-
     class Layer(_wrapping.Layer):
         name = "odd"
 
@@ -385,6 +384,8 @@ def test_lores_decorators_are_looked_through() -> None:
     assert digest_of(plain(text)) == digest_of(plain(text))
     assert digest_of(plain(text)) != digest_of(plain(text.replace("+ 1", "+ 2")))
     assert digest_of(plain(twice)) != digest_of(plain(twice.replace("+ 1", "+ 2")))
+    bare = text.replace("deco(lambda x: x + 1)", "lambda x: x + 1")
+    assert digest_of(plain(text)) == digest_of(plain(twice)) == digest_of(plain(bare))
 
 
 def test_what_a_layer_says_about_itself_counts() -> None:
@@ -398,6 +399,30 @@ def test_what_a_layer_says_about_itself_counts() -> None:
     code = Code.of(layered(g, "sqlite://"))
     told = explain(code.facts(), Code.of(layered(g, "duckdb://")).facts())
     assert told == [f"option @odd of {g.__qualname__.replace('<locals>.', '')} changed from 'sqlite://' to 'duckdb://'"]
+
+
+def test_what_a_layer_says_is_asked_each_time() -> None:
+    """A layer whose answer depends on the environment is believed as of now."""
+    said: list[object] = [None]
+
+    class Asked(_wrapping.Layer):
+        name = "asked"
+
+        def identity(self) -> object:
+            return said[0]
+
+    def g(x: int) -> int:
+        return x
+
+    def wrapper(*args: Any) -> Any:
+        return g(*args)
+
+    code = Code.of(_wrapping.finish(wrapper, Asked(g)))
+    first = code.digest()
+    said[0] = "url of today"
+    second = code.digest()
+    said[0] = None
+    assert code.digest() == first != second
 
 
 def test_a_foreign_wrapper_around_a_lore_decorator_is_followed() -> None:
