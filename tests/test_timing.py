@@ -1004,3 +1004,31 @@ def test_a_note_may_be_called_event(events_seen: list[dict[str, Any]]) -> None:
         "launch",
         "noting",
     )
+
+
+def test_many_notes_in_one_call_cost_little(events_seen: list[dict[str, Any]]) -> None:
+    """A training loop that notes at each of twenty thousand steps stays quick; the event has the last values."""
+
+    @timed("training", slow_s=0)
+    def train() -> None:
+        for step in range(20_000):
+            lore.timing.note(step=step, loss=1 / (step + 1))
+
+    began = time.thread_time()
+    train()
+    assert time.thread_time() - began < 1.0
+    assert (events_seen[0]["step"], events_seen[0]["loss"]) == (19_999, 1 / 20_000)
+
+
+def test_short_calls_do_not_push_long_ones_out() -> None:
+    """With slow_s=0 ten thousand short calls leave the long one on the timeline."""
+    from lore._timing import spans
+
+    @timed("told each time", slow_s=0)
+    def short() -> None: ...
+
+    with timed("the long one"):
+        time.sleep(0.011)
+    for _ in range(10_000):
+        short()
+    assert "the long one" in {span.node.title for span in spans.spans}

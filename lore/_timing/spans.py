@@ -323,7 +323,8 @@ def note(values: Mapping[str, Any]) -> None:
     """Remember parameters or metrics of the call in progress, and of the run."""
     node = current()
     if node is not ROOT:
-        _noted.set((*_noted.get(), (node, dict(values))))
+        others = tuple(pair for pair in _noted.get() if pair[0] is not node)
+        _noted.set((*others, (node, {**_noted_of(node), **values})))
         node.notes.update(values)
         node.limit = 0.0
         node.remembered = -1  # from now on every call is worth a look: it may have noted something
@@ -404,15 +405,17 @@ def _remember(
     span = Span(
         node, start_s, elapsed_s, threading.get_ident(), outcome, notes, run.id if run else None, request_id.get()
     )
-    spans.append(span)
     if elapsed_s >= _LONG_S or "lore._timing.progress" in sys.modules:
         from lore._timing import progress
 
         progress.ended(node, elapsed_s, outcome)
-    if run is not None:
-        run.span(span)
-    for watcher in _watchers:
-        watcher(span)
+    # a call may be here for its event alone, with slow_s=0: many short ones must not push the long ones out
+    if elapsed_s >= SPAN_S or 0 <= node.remembered <= FIRST or notes or outcome == "error":
+        spans.append(span)
+        if run is not None:
+            run.span(span)
+        for watcher in list(_watchers):
+            watcher(span)
     if elapsed_s >= site.slow_s and events.wanted():
         emit("timed", **_event(span, error))
 
@@ -431,16 +434,17 @@ def _event(span: Span, error: BaseException | None) -> dict[str, Any]:
     return {**span.notes, **fields}
 
 
-def _notes_of(node: Node) -> dict[str, Any]:
+def _noted_of(node: Node) -> Mapping[str, Any]:
+    """Return what was noted so far during the call in progress."""
+    return next((values for owner, values in _noted.get() if owner is node), {})
+
+
+def _notes_of(node: Node) -> Mapping[str, Any]:
     """Take what was noted during the call that ends."""
-    noted = _noted.get()
-    if not noted:
+    if not _noted.get():
         return {}
-    notes: dict[str, Any] = {}
-    for owner, values in noted:
-        if owner is node:
-            notes.update(values)
-    _noted.set(tuple(pair for pair in noted if pair[0] is not node))
+    notes = _noted_of(node)
+    _noted.set(tuple(pair for pair in _noted.get() if pair[0] is not node))
     return notes
 
 
