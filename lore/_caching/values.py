@@ -131,13 +131,14 @@ class Walk:
     code) continues the walk that is under way, so that cycles through both end.
     """
 
-    __slots__ = ("classes", "done", "lowest", "opened")
+    __slots__ = ("classes", "done", "encoders", "lowest", "opened")
 
     def __init__(self) -> None:
         under_way = getattr(_threads, "opened", None)
         self.opened: dict[int, int] = {} if under_way is None else under_way
         self.done: dict[int, tuple[object, bytes]] = {}
         self.classes: dict[type, bytes] = {}
+        self.encoders: dict[type, Encoder] = {}
         self.lowest = _NOWHERE
 
     def token(self, value: Any) -> bytes:
@@ -145,8 +146,14 @@ class Walk:
         kind = type(value)
         if kind in SCALARS:
             return _scalar_token(value)
-        encode = _encoders.get(kind) or _found.get(kind) or find(kind)
-        return encode(value, self)
+        encode = _encoders.get(kind) or self.encoders.get(kind)
+        return encode(value, self) if encode is not None else self._first(kind, value)
+
+    def _first(self, kind: type, value: Any) -> bytes:
+        """Encode the first value of a class in this walk; the others take what that has found."""
+        token = (_found.get(kind) or find(kind))(value, self)
+        self.encoders[kind] = _found.get(kind) or _encoders[kind]
+        return token
 
     def tokens(self, values: Iterable[Any], place: Callable[[int], str] = "[{}]".format) -> list[bytes]:
         """Return the tokens of a sequence, naming the place of what has none."""
@@ -220,7 +227,8 @@ def digest_of_buffers(buffers: Iterable[Any]) -> bytes:
 
 def leaf(*facts: Any) -> bytes:
     """Return the token of a value that a name and a few scalars tell in full; cheaper than a node."""
-    return b"V" + dumps(facts, _MARSHAL)
+    token = b"V" + dumps(facts, _MARSHAL)
+    return token if len(token) <= _LONGEST_SCALAR else b"W" + xxh3_128_digest(token)
 
 
 def buffer_token(buffer: Any) -> bytes:
@@ -248,7 +256,7 @@ def state_token(state: dict[Any, Any], walk: Walk) -> bytes:
     if _is_plain(items):
         return _plain_token(items)
     names = tuple(items)
-    return node(b"state", _plain_token(names), *walk.tokens(items.values(), lambda i: f".{names[i]}"))
+    return node(b"state", walk.token(names), *walk.tokens(items.values(), lambda i: f".{names[i]}"))
 
 
 # --- plain data -----------------------------------------------------------------------------------------------------

@@ -8,11 +8,13 @@ from __future__ import annotations
 import copyreg
 from functools import lru_cache
 from io import IOBase
+from itertools import chain
 from types import CellType, FunctionType
 from typing import Any
 
 from lore._caching.origins import of_module_named
 from lore._caching.values import (
+    SCALARS,
     Encoder,
     Unkeyable,
     Walk,
@@ -81,8 +83,8 @@ def instance(value: Any, walk: Walk) -> bytes:
         return node(b"set object", walk.class_token(cls), members_token(value, walk), _state(state, walk))
     if make is _MAKE and len(args) == 1 and items is None and pairs is None:
         if _is_its_dict(cls):
-            remember(cls, guarded(_plain_instance))
-        return node(b"instance", walk.class_token(cls), _state(state, walk))
+            remember(cls, _plain_instance)
+        return _scalar_instance(cls, state or {}, walk) or _nested_instance(cls, state, walk)
     parts = [walk.class_token(cls), walk.token(make), _state(state, walk)]
     parts += walk.tokens(args, "<argument {} of its making>".format)
     if items is not None:
@@ -94,7 +96,30 @@ def instance(value: Any, walk: Walk) -> bytes:
 
 def _plain_instance(value: Any, walk: Walk) -> bytes:
     """Encode an instance of a class that is known to be no more than its `__dict__`."""
-    return node(b"instance", walk.class_token(type(value)), _state(value.__dict__ or None, walk))
+    cls, state = type(value), value.__dict__
+    return _scalar_instance(cls, state, walk) or walk.inside(
+        value, lambda value, walk: _nested_instance(cls, state or None, walk)
+    )
+
+
+def _scalar_instance(cls: type, state: Any, walk: Walk) -> bytes | None:
+    """Encode an instance whose attributes are all scalars at one stroke; None for all others."""
+    if (
+        type(state) is dict
+        and SCALARS.issuperset(map(type, state.values()))
+        and SCALARS.issuperset(map(type, state))
+        and _NOT_STATE.isdisjoint(state)
+    ):
+        try:
+            items = sorted(state.items())
+        except TypeError:  # an attribute's name that is not text
+            return None
+        return leaf("instance", walk.class_token(cls), *chain.from_iterable(items))
+    return None
+
+
+def _nested_instance(cls: type, state: Any, walk: Walk) -> bytes:
+    return node(b"instance", walk.class_token(cls), _state(state, walk))
 
 
 def _is_its_dict(cls: type) -> bool:

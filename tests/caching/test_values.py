@@ -515,6 +515,19 @@ def test_objects_count_by_class_and_state(kind: typing.Any) -> None:
     assert fingerprint(kind([1], {"a": 2})) == fingerprint(kind([1], {"a": 2}))
 
 
+@pytest.mark.parametrize("name", [Text("a"), Size.ONE, 1, (1, "a"), None])
+def test_attributes_of_any_name(name: object) -> None:
+    """A `__dict__` may hold more than identifiers; its names count like its values."""
+    one, other = types.SimpleNamespace(), types.SimpleNamespace()
+    vars(one)[name], vars(other)[name] = 1, 1
+    assert fingerprint(one) == fingerprint(other) != fingerprint(types.SimpleNamespace())
+    vars(other)["a"] = Plain(1)
+    assert fingerprint(one) != fingerprint(other)
+    first, second = Plain(1), Plain(1)
+    vars(first)[name] = vars(second)[name] = 2
+    assert fingerprint(first) == fingerprint(second) != fingerprint(Plain(1))
+
+
 def test_a_cached_hash_does_not_count() -> None:
     """attrs may keep an object's hash on it, which differs from process to process."""
     asked, fresh = Hashed("a"), Hashed("a")
