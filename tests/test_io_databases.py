@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import decimal
 import itertools
@@ -22,7 +23,12 @@ from lore._querying import postgres
 from lore.errors import LoreError, QueryError, StatementError
 from lore.io import query, sql_source, write_sql
 
-DATABASES = ["embedded", "memory", "sqlite", "sqlite-memory", "postgres", "engine"]
+DATABASES = [
+    "embedded",
+    "sqlite",
+    "postgres",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("memory", "sqlite-memory", "engine")),
+]
 _count = itertools.count()
 
 
@@ -304,6 +310,11 @@ def test_failed_write_leaves_the_table(url: Any, table: str) -> None:
         "DROP TABLE {table}",
         "CREATE TABLE {table}_new (a INT)",
         "SELECT 1; DROP TABLE {table}",
+        "/* x */ VACUUM INTO 'x.db'",
+        "COPY {table} TO '/tmp/x.csv'",
+        "ATTACH '/tmp/x.db' AS x",
+        "PRAGMA user_version = 5",
+        "COMMIT",
     ],
 )
 def test_reading_changes_nothing(url: Any, table: str, wrong: str) -> None:
@@ -548,6 +559,13 @@ def test_sql_says_how_rows_travel(url: Any) -> None:
 
     assert f.sql().path in {"duckdb arrow", "sqlite cursor", "copy binary"}
     assert f"-- by {f.sql().path}" in str(f.sql())
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\x00b"])
+def test_odd_texts_as_parameters(url: Any, text: str) -> None:
+    """Half a surrogate pair is refused everywhere, a NUL where the database has none; neither is another error."""
+    with contextlib.suppress(LoreError):
+        assert text == query("SELECT :text AS a", url, text=text)["a"][0]
 
 
 def test_explain(url: Any) -> None:

@@ -23,7 +23,7 @@ from lore._querying.failures import query_error, refuse_missing_folder
 from lore._querying.running import Watch
 from lore._querying.sharing import file_of, memory_of, prepared
 from lore._querying.statements import Statement, render, to_json
-from lore.errors import LoreError, QueryError, StatementError
+from lore.errors import QueryError, StatementError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,9 +117,11 @@ class DuckDB:
         return len(frame)
 
     def files(self, statement: Statement) -> list[str]:
-        """List the local files that a statement reads in place: those whose paths stand in it as literals."""
-        paths = _LITERAL.findall(statement.statement)
-        return [found for path in paths for found in sorted(glob.glob(path.replace("''", "'")))]
+        """List the local files that a statement reads in place: those whose paths are in its literals or values."""
+        paths = [path.replace("''", "'") for path in _LITERAL.findall(statement.statement)]
+        values = [f"'{value}'" for value in statement.values.values() if isinstance(value, str)]
+        paths += [value[1:-1] for value in values if _LITERAL.fullmatch(value)]
+        return [found for path in paths for found in sorted(glob.glob(path))]
 
     def way(self, statement: Statement) -> str:
         """Say how rows travel: as Arrow, whatever the statement."""
@@ -204,10 +206,8 @@ def _translated(owner: str, label: str, values: Any) -> Iterator[None]:
     except duckdb.Error as error:
         message = _message(str(error))
         catalog = isinstance(error, duckdb.CatalogException | duckdb.BinderException)
-    except RuntimeError as error:
-        if isinstance(error, LoreError):
-            raise
-        message, catalog = str(error), False
+    except (RuntimeError, UnicodeError) as error:
+        message, catalog = str(error) if isinstance(error, RuntimeError) else "a text is not valid Unicode", False
     raise query_error(message, owner, label, () if catalog else values)
 
 

@@ -231,8 +231,16 @@ def _answers(fairy: Any) -> bool:
     return True
 
 
+# Statements that a read-only transaction would let pass: they end it, or write files.
+_NO_READING = frozenset({"COPY", "COMMIT", "END", "ROLLBACK", "ABORT", "BEGIN", "START", "PREPARE", "DISCARD"})
+
+
 def _mogrified(connection: Any, statement: Statement, tag: str) -> str:
     """Write a statement with its values quoted by the driver: COPY takes no parameters."""
+    if statement.template.verb in _NO_READING:
+        raise QueryError(
+            f"{statement.owner}: a source only reads, and this is a statement of kind {statement.template.verb}."
+        )
     names: list[str] = []
 
     def place(n: int) -> str:
@@ -240,9 +248,13 @@ def _mogrified(connection: Any, statement: Statement, tag: str) -> str:
         return f"%(p{n})s"
 
     text, values = render(statement, placeholder=place, adapt=_adapt, tag=tag, percent=True, empty=_empty)
-    with connection.cursor() as cursor:
-        written: bytes = cursor.mogrify(text, dict(zip(names, values)))
-    return written.decode(require("psycopg2.extensions", extra="sql").encodings[connection.encoding])
+    try:
+        with connection.cursor() as cursor:
+            written: bytes = cursor.mogrify(text, dict(zip(names, values)))
+        return written.decode(require("psycopg2.extensions", extra="sql").encodings[connection.encoding])
+    except ValueError as error:  # a NUL in a text, half a surrogate pair
+        problem = "a NUL" if "NUL" in str(error) else "a character that the connection's encoding lacks"
+    raise StatementError(f"{statement.owner}: a parameter holds {problem}, which PostgreSQL does not take.")
 
 
 def _empty(negated: bool, width: int) -> str:

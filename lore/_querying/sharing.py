@@ -12,11 +12,10 @@ import collections
 import contextlib
 import fcntl
 import os
-import re
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from lore._extras import require
@@ -72,92 +71,108 @@ class SharedFile:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.forget()
+
+    def forget(self) -> None:
+        """Start anew, as in a forked child: what is open belongs to the parent, whose threads are not here."""
         self.streams: weakref.WeakSet[Spoolable] = weakref.WeakSet()
         self._changed = threading.Condition()
         self._root: Any = None
-        self._shared = False
+        self._is_shared = False
         self._readers = 0
         self._writers = 0
         self._idle: collections.deque[Any] = collections.deque()
         self._idle_since = 0.0
 
+    @property
+    def opened(self) -> tuple[Any, ...]:
+        """What is open at this moment."""
+        return (self._root, *self._idle)
+
     @contextlib.contextmanager
     def reading(self, watch: Watch) -> Iterator[tuple[Any, bool]]:
         """Hold a cursor for reading; tells also whether its connection could write."""
-        cursor, shared = self._acquire(watch)
+        cursor = self._wait(self._enter, watch)
         try:
-            yield cursor, shared
+            yield cursor, self._is_shared
         finally:
             watch.attach(None)
             with self._changed:
                 self._readers -= 1
                 self._idle.append(cursor)
                 self._idle_since = time.monotonic()
-                self._changed.notify_all()
 
     @contextlib.contextmanager
     def writing(self, watch: Watch) -> Iterator[Any]:
         """Hold a connection for writing, alone among all processes."""
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)
         with self._changed:
             self._writers += 1
         try:
-            self._drain(watch)
-            os.makedirs(os.path.dirname(self.path), exist_ok=True)
-            with _announced(self.path, watch):
-                connection = self._open(watch, read_only=False)
-                try:
-                    yield connection
-                finally:
-                    connection.close()
+            self._wait(self._enter_alone, watch)
+            try:
+                with _announced(self.path, watch):
+                    connection = self._wait(lambda: self._open(read_only=False), watch)
+                    try:
+                        yield connection
+                    finally:
+                        connection.close()
+            finally:
+                with self._changed:
+                    self._readers -= 1
         finally:
             with self._changed:
                 self._writers -= 1
-                self._readers -= 1
-                self._changed.notify_all()
 
-    def close_if_idle(self, linger_s: float = 0.0) -> bool:
-        """Let the file go where nobody reads it; tell whether it is closed now."""
+    def make_way(self, linger_s: float = 0.0) -> bool:
+        """
+        Let the file go where nobody here needs it, or somebody elsewhere waits to write; tell whether it is closed.
+
+        Args:
+            linger_s: seconds since the last query before it is let go unasked.
+        """
+        is_wanted = _is_announced(self.path)
+        if is_wanted:
+            self._spool_streams()
         with self._changed:
-            over = time.monotonic() - self._idle_since >= linger_s or _is_announced(self.path)
-            if self._root is not None and self._readers == 0 and over:
+            is_over = time.monotonic() - self._idle_since >= linger_s
+            if self._root is not None and self._readers == 0 and (is_over or is_wanted):
                 self._close()
             return self._root is None
 
-    def forget(self) -> None:
-        """Start anew in a forked child: what is open belongs to the parent, whose threads are not here."""
-        _graveyard.append((self._root, self._idle))
-        streams = weakref.WeakSet[Spoolable]()
-        self.__init__(self.path)  # type: ignore[misc]
-        self.streams = streams
-
-    def _acquire(self, watch: Watch) -> tuple[Any, bool]:
+    def _wait(self, enter: Callable[[], Any], watch: Watch) -> Any:
+        """Try until `enter` returns something, up to the query's time or half a minute."""
         patience = _Patience(self.path, watch)
-        while True:
-            announced = _is_announced(self.path)
-            with self._changed:
-                if not announced and self._writers == 0:
-                    if self._root is None:
-                        self._root = self._open(watch, read_only=True)
-                        _keep_house()
-                    cursor = self._idle.pop() if self._idle else prepared(self._root.cursor())
-                    self._readers += 1
-                    return cursor, self._shared
-                if self._readers == 0 and self._writers == 0:
-                    self._close()
-            self._spool_streams()
+        while (entered := enter()) is None:
             patience.wait()
+        return entered
 
-    def _drain(self, watch: Watch) -> None:
-        """Wait until this process reads no more, close, and count as a reader, so that no second writer enters."""
-        patience = _Patience(self.path, watch)
-        while True:
-            self._spool_streams()
-            with self._changed:
-                if self._readers == 0:
-                    self._close()
-                    self._readers += 1
-                    return
-            patience.wait()
+    def _enter(self) -> Any:
+        """Return a cursor for reading; None while somebody writes or waits to."""
+        if _is_announced(self.path):
+            self.make_way()
+            return None
+        with self._changed:
+            if self._writers:
+                return None
+            if self._root is None:
+                self._root = self._open(read_only=True)
+                if self._root is None:
+                    return None
+                _keep_house()
+            cursor = self._idle.pop() if self._idle else prepared(self._root.cursor())
+            self._readers += 1
+            return cursor
+
+    def _enter_alone(self) -> bool | None:
+        """Close what is open and count as a reader, so that no second writer enters; None while others read."""
+        self._spool_streams()
+        with self._changed:
+            if self._readers:
+                return None
+            self._close()
+            self._readers += 1
+            return True
 
     def _spool_streams(self) -> None:
         for stream in list(self.streams):
@@ -171,25 +186,22 @@ class SharedFile:
             self._root.close()
             self._root = None
 
-    def _open(self, watch: Watch, *, read_only: bool) -> Any:
-        """Open the file, waiting for other processes to let it go."""
+    def _open(self, *, read_only: bool) -> Any:
+        """Open the file; None while another process has it."""
         duckdb = require("duckdb", extra="sql")
-        patience = _Patience(self.path, watch)
-        self._shared = False
-        while True:
-            try:
-                return duckdb.connect(self.path, read_only=read_only)
-            except duckdb.ConnectionException as error:
-                if not read_only or "different configuration" not in str(error):
-                    raise
-                self._shared = True
-            except duckdb.IOException as error:
-                if "lock" not in str(error):
-                    raise
-                patience.holder = _holder(str(error))
-            if self._shared:  # somebody in this process has it open for writing: join there
-                return duckdb.connect(self.path)
-            patience.wait()
+        self._is_shared = False
+        try:
+            return duckdb.connect(self.path, read_only=read_only)
+        except duckdb.ConnectionException as error:
+            if not read_only or "different configuration" not in str(error):
+                raise
+        except duckdb.IOException as error:
+            if "Could not set lock" not in str(error):
+                raise
+            return None
+        # Somebody in this process has it open for writing, and different settings cannot stand side by side: join.
+        self._is_shared = True
+        return duckdb.connect(self.path)
 
 
 class _Patience:
@@ -197,22 +209,19 @@ class _Patience:
 
     def __init__(self, path: str, watch: Watch) -> None:
         self.path = path
-        self.holder: str | None = None
         self._watch = watch
         self._until = time.monotonic() + _PATIENCE_S
-        self._step = 0.002
+        self._step_s = 0.002
 
     def wait(self) -> None:
+        """Wait a little, longer each time."""
         if time.monotonic() > self._until:
-            who = self.holder or "another query or writer"
-            raise QueryError(f"{self.path} is in use by {who}; gave up after {_PATIENCE_S:.0f} s.")
-        self._watch.pause(self._step)
-        self._step = min(0.05, self._step * 1.5)
-
-
-def _holder(message: str) -> str:
-    found = re.search(r"PID (\d+)", message)
-    return f"process {found.group(1)}" if found else "another process"
+            raise QueryError(
+                f"{self.path} is in use by another process or thread; gave up after {_PATIENCE_S:.0f} s. DuckDB lets "
+                f"one process write to a file, or many read it."
+            )
+        self._watch.pause(self._step_s)
+        self._step_s = min(0.05, self._step_s * 1.5)
 
 
 @contextlib.contextmanager
@@ -270,7 +279,7 @@ def _housekeeping() -> None:
         time.sleep(_LINGER_S / 2)
         with _files_lock:
             files = list(_files.values())
-        closed = [file.close_if_idle(_LINGER_S) for file in files]
+        closed = [file.make_way(_LINGER_S) for file in files]
         if all(closed):
             _keeper.clear()
             return
@@ -278,7 +287,7 @@ def _housekeeping() -> None:
 
 def _before_fork() -> None:
     for file in list(_files.values()):
-        file.close_if_idle()
+        file.make_way()
 
 
 def _after_fork_in_child() -> None:
@@ -288,6 +297,7 @@ def _after_fork_in_child() -> None:
     _graveyard.append(dict(_memories))
     _memories.clear()
     for file in _files.values():
+        _graveyard.append(file.opened)
         file.forget()
 
 

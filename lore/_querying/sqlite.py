@@ -163,8 +163,7 @@ class SQLite:
         text, values = render(
             statement, placeholder="?{}".format, adapt=_adapt, tag=plan.tag, rows="VALUES", long=_from_json
         )
-        if re.match(r"\s*(?:/\*.*?\*/\s*)*PRAGMA\s+query_only", text, re.IGNORECASE | re.DOTALL):
-            raise QueryError(f"{statement.owner}: a source only reads.")
+        _refuse_writing(statement)
         declared = _declared(connection, statement)
         cursor = connection.execute(text, values)
         names = [description[0] for description in cursor.description or ()]
@@ -184,6 +183,8 @@ class SQLite:
             message = str(error)
         except OverflowError:
             message = "a parameter is an integer beyond 64 bits, which SQLite does not have"
+        except UnicodeError:
+            message = "a text is not valid Unicode"
         named = message.startswith(("no such", "near "))
         if message.startswith("no such table") and self.path is not None and not os.path.exists(self.path):
             message = f"{message} (the database file does not exist yet)"
@@ -208,6 +209,13 @@ def _by_hand(connection: sqlite3.Connection) -> Iterator[None]:
         yield
     finally:
         connection.isolation_level = before
+
+
+def _refuse_writing(statement: Statement) -> None:
+    """Refuse what a connection does that may only query: ATTACH and VACUUM INTO make files, PRAGMA has settings."""
+    verb = statement.template.verb
+    if verb in {"ATTACH", "DETACH", "VACUUM"} or (verb == "PRAGMA" and "=" in statement.statement):
+        raise QueryError(f"{statement.owner}: a source only reads, and this is a statement of kind {verb}.")
 
 
 def _adapt(value: Any) -> Any:

@@ -57,6 +57,12 @@ class Template(NamedTuple):
     parts: tuple[str | Slot, ...]
 
     @property
+    def verb(self) -> str:
+        """The first word of the statement, in capitals."""
+        words = (token.text.upper() for token in _tokens(self.text, False) if token.kind == "word")
+        return next(words, "")
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The parameters, each once, in the order of their first use."""
         return tuple(dict.fromkeys(part.name for part in self.parts if isinstance(part, Slot)))
