@@ -12,7 +12,7 @@ import collections
 import contextlib
 import sys
 import types
-from typing import Any
+from typing import Any, NamedTuple
 
 import xxhash
 
@@ -90,6 +90,13 @@ class Code:
         return seen
 
 
+class _Python(NamedTuple):
+    """The version that a function depends on: of the language, and of the standard library if it reaches that."""
+
+    minor: str
+    full: str
+
+
 class _Seen:
     """What one walk found, with the versions of what it met."""
 
@@ -99,14 +106,17 @@ class _Seen:
         self.walk = walk
         self.packages = origins.with_requirements(walk.packages)
         full = origins.python_version()
-        self.python = full if walk.library else full.rpartition(".")[0]
+        self.python = _Python(full.rpartition(".")[0], full if walk.library else "")
         self.own_digest = xxhash.xxh3_128_digest(walk.digest + repr(list(self.packages.items())).encode())
         optimized = sys.flags.optimize and f" -O{sys.flags.optimize}"
-        self.digest = xxhash.xxh3_128_digest(self.own_digest + f"{self.python}{optimized or ''}".encode())
+        self.digest = xxhash.xxh3_128_digest(
+            self.own_digest + f"{self.python.minor} {self.python.full}{optimized or ''}".encode()
+        )
 
     def facts(self) -> Facts:
         facts = dict(self.walk.facts)
-        facts["python"] = Fact(kind="python", name="Python", versions={"Python": self.python})
+        versions = {"Python": self.python.minor} | ({"standard library": self.python.full} if self.python.full else {})
+        facts["python"] = Fact(kind="python", name="Python", versions=versions)
         if self.packages:
             facts["packages"] = Fact(kind="packages", name="packages", versions=dict(self.packages))
         return facts

@@ -24,6 +24,7 @@ class Fact(TypedDict, total=False):
         file: where it stands, relative to the working folder where it lies below; empty where there is none.
         line: its line in that file.
         digest: of what is its own, without what it depends on; hexadecimal.
+        source: of a function: whether its source was found to say what runs.
         shown: the value, where it is small and no secret.
         versions: of packages: name to version.
     """
@@ -33,6 +34,7 @@ class Fact(TypedDict, total=False):
     file: str
     line: int
     digest: str
+    source: bool
     shown: str
     versions: dict[str, str]
 
@@ -99,16 +101,18 @@ def _changed(old: Fact, new: Fact) -> Iterator[str]:
     elif old.get("digest") != new.get("digest"):
         before, after = old.get("shown"), new.get("shown")
         values = f" from {before} to {after}" if before and after and before != after else ""
-        yield f"{_called(new)} changed{values}"
+        unread = old.get("source", True) and not new.get("source", True)
+        why = " (or its file no longer says what runs)" if unread else ""
+        yield f"{_called(new)} changed{values}{why}"
 
 
 def _versions(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
     for name in sorted({*old, *new}):
         before, after = old.get(name), new.get(name)
         if before is None:
-            yield f"the package {name} {after} is now used"
+            yield f"{name} {after} is now used"
         elif after is None:
-            yield f"the package {name} {before} is no longer used"
+            yield f"{name} {before} is no longer used"
         elif before != after:
             yield f"{name} {before} -> {after}"
 

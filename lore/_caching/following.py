@@ -8,14 +8,12 @@ whole. Constants stand in the records by content. Every look at something that m
 
 from __future__ import annotations
 
-import abc
 import collections
 import datetime
 import decimal
 import enum
 import fractions
 import functools
-import importlib.util
 import logging
 import os
 import pathlib
@@ -37,7 +35,31 @@ from lore._caching import origins
 from lore._caching.classes import described, type_text, written
 from lore._caching.facts import Fact, Facts, place, shown
 from lore._caching.origins import Origin
-from lore._caching.reading import Ref, close, read
+from lore._caching.probing import (
+    absolute_name,
+    attributes_of,
+    class_items,
+    compiled_file,
+    full_name,
+    is_a,
+    is_importable,
+    is_mock,
+    is_transparent,
+    is_typing,
+    layer_of,
+    made_on_demand,
+    module_named,
+    named_attributes,
+    origin_of,
+    origin_of_class,
+    qualname,
+    slots_of,
+    spelled_out,
+    unrepeatable,
+    wrapped_by,
+)
+from lore._caching.reading import close, read
+from lore._caching.referring import Ref
 from lore._caching.watching import Watch
 
 __all__ = ["Walk", "content"]
@@ -92,10 +114,6 @@ _CONTAINERS = (
     collections.deque,
     types.MappingProxyType,
 )
-# Bases whose instances keep nothing that their attributes and items do not show.
-_TRANSPARENT = frozenset(
-    {object, dict, list, set, frozenset, tuple, str, int, float, bytes, abc.ABC, typing.Generic, typing.Protocol}
-)
 _TOLD_BY_TYPING = (
     "__origin__",
     "__args__",
@@ -106,7 +124,6 @@ _TOLD_BY_TYPING = (
     "__constraints__",
 )
 _NOTHING = b"-"
-_POINTER = struct.calcsize("P")
 
 
 class Label(typing.NamedTuple):
@@ -171,7 +188,7 @@ class Walk:
             return self._container(value, label)
         if kind in _FROZEN:
             return self._by_content(value, label)
-        if _is_typing(value):
+        if is_typing(value):
             return self._typing(value, label)
         if issubclass(kind, types.ModuleType):
             return self._module(value, label)
@@ -182,9 +199,9 @@ class Walk:
         if issubclass(kind, _CALLABLES_IN_C) or kind.__name__ in _CYTHON:
             return self._builtin(value, label)
         if issubclass(kind, enum.Enum):
-            return _joined([b"member", self.value(kind, label), value.name.encode()])
-        if _is_mock(kind):
-            return b"mock" + _unrepeatable(value)
+            return _joined([b"member", self.value(kind, label), self.value((value._name_, value._value_), label)])
+        if is_mock(kind):
+            return b"mock" + unrepeatable(value)
         return self._numbered(value, label)
 
     def _numbered(self, value: object, label: Label) -> bytes:
@@ -235,7 +252,7 @@ class Walk:
         if issubclass(kind, logging.Logger):
             return b"logger"
         if issubclass(kind, _PASSING):
-            return _named(kind)
+            return full_name(kind)
         try:
             digest = content(value)
         except Exception:
@@ -250,7 +267,7 @@ class Walk:
 
         Where it has a repr that spells it out it is taken by that.
         """
-        return _joined([b"opaque", _named(type(value)), _spelled_out(value)])
+        return _joined([b"opaque", full_name(type(value)), spelled_out(value)])
 
     def _typing(self, value: Any, label: Label) -> bytes:
         parts = [b"typing", type(value).__name__.encode()]
@@ -278,34 +295,37 @@ class Walk:
     def _builtin(self, value: Any, label: Label) -> bytes:
         """A function written in C: by its name and the version of who brings it, with the object it is bound to."""
         owner = getattr(value, "__self__", None)
-        if owner is None or _is(owner, types.ModuleType):
+        if owner is None or is_a(owner, types.ModuleType):
             module = getattr(value, "__module__", None) or getattr(
                 getattr(value, "__objclass__", None), "__module__", ""
             )
             if module != "builtins":
                 origin = self._mention(module)
                 if origin.kind == "own":
-                    return _joined([_named(value), _compiled_file(module)])
-            return _named(value)
-        return _joined([_named(value), self._constant(owner, label)])
+                    return _joined([full_name(value), compiled_file(module)])
+            return full_name(value)
+        return _joined([full_name(value), self._constant(owner, label)])
 
     def _class_or_name(self, value: type, label: Label) -> bytes:
         if value.__module__ == "builtins":
-            return _named(value)
+            return full_name(value)
         origin = self._mention(value.__module__)
-        return self._numbered(value, label) if origin.kind == "own" else _named(value)
+        # the standard library names some classes that it makes for others (make_dataclass) as its own
+        own = origin.kind == "own" or (origin.kind == "python" and not is_importable(value))
+        return self._numbered(value, label) if own else full_name(value)
 
     def _function_or_name(self, value: types.FunctionType, label: Label) -> bytes:
-        layer = _layer_of(value)
+        layer = layer_of(value)
         if layer is not None:
             return self._layered(value, layer, label)
-        origin = _origin_of(value)
+        origin = origin_of(value)
         self._count(origin)
         if origin.kind == "lore":
-            return _named(value)
-        if origin.kind == "own" or value.__closure__ or "__wrapped__" in value.__dict__:
+            return full_name(value)
+        made_here = value.__closure__ or "__wrapped__" in value.__dict__
+        if origin.kind == "own" or (made_here and not is_importable(value)):
             return self._numbered(value, label)
-        return _named(value)
+        return full_name(value)
 
     def _layered(self, wrapper: Any, layer: Any, label: Label) -> bytes:
         """A lore decorator: what it wraps, as if it stood alone, unless the layer has something to say about itself."""
@@ -333,13 +353,13 @@ class Walk:
             if strict:
                 raise
             kind = type(value)
-            return _named(kind) + (os.urandom(16) if issubclass(kind, types.FunctionType | type) else b"")
+            return full_name(kind) + (os.urandom(16) if issubclass(kind, types.FunctionType | type) else b"")
 
     def _record(self, value: Any, label: Label) -> Iterator[bytes]:
         """Write the record of something that has a number."""
         kind = type(value)
         if issubclass(kind, types.FunctionType):
-            layer = _layer_of(value)
+            layer = layer_of(value)
             yield from self._layer(layer, label) if layer is not None else self._function(value, label)
         elif issubclass(kind, type):
             yield from self._class(value, label)
@@ -371,7 +391,7 @@ class Walk:
             self.watch.answer(layer.identity, identity)
         known = self._by_content(identity, label) if type(identity) not in _ATOMS else _atom(identity)
         yield known
-        name = f"@{layer.name} of {_qualname(layer.function)}"
+        name = f"@{layer.name} of {qualname(layer.function)}"
         self._note(Label("option", name, label.file, label.line), known, identity)
         # a function whose text is a statement is called by what it is
         yield self.value(layer.function, label._replace(kind=layer.name) if layer.name == "sql_source" else label)
@@ -382,19 +402,19 @@ class Walk:
         if wrapped is not None:
             self.watch.item(function.__dict__, "__wrapped__", wrapped)
         self.watch.attribute(function, "__code__", code)
-        origin = _origin_of(function)
+        origin = origin_of(function)
         yield b"function"
         if origin.kind == "own":
             kind = "sql_source" if label.kind == "sql_source" else "helper" if self.facts else "function"
-            called = Label(kind, _qualname(function), *_place_of(code))
+            called = Label(kind, qualname(function), *_place_of(code))
             reading = read(code, function.__globals__)
-            self._note(called, reading.digest)
+            self._note(called, reading.digest)["source"] = reading.from_source
             yield from (function.__name__.encode(), reading.digest)
             for ref in reading.refs:
                 yield from (ref.spelled().encode(), self._reached(function, ref))
         else:
             called = label
-            yield _named(function)
+            yield full_name(function)
             if "registry" in function.__dict__:  # of functools.singledispatch, which keeps a cache beside it
                 yield self.value(function.__dict__["registry"], label)
             else:
@@ -408,7 +428,7 @@ class Walk:
 
     def _annotations_of(self, wrapped: Any) -> bytes:
         """A package's decorator may read annotations, as pydantic's `validate_call` does: there they count."""
-        if not _is(wrapped, types.FunctionType):
+        if not is_a(wrapped, types.FunctionType):
             return _NOTHING
         return self.value(
             tuple(f"{name}: {type_text(kind)}" for name, kind in wrapped.__annotations__.items()), _UNNAMED
@@ -429,7 +449,7 @@ class Walk:
     def _constant(self, value: object, label: Label) -> bytes:
         """Take a value that has a name, and write it down among the facts unless it has facts of its own."""
         known = self.value(value, label)
-        called = getattr(value, "__name__", None) if _is(value, _NAMED) else None
+        called = getattr(value, "__name__", None) if is_a(value, _NAMED) else None
         if called is not None:
             if called != label.name.rpartition(".")[2]:
                 self._note(label._replace(kind="name"), self._plain.get(known, known), value)
@@ -437,7 +457,7 @@ class Walk:
             self._note(label, self._plain.get(known, known), value)
         return known
 
-    def _note(self, label: Label, digest: bytes, value: object = None) -> None:
+    def _note(self, label: Label, digest: bytes, value: object = None) -> Fact:
         hexadecimal = (digest if len(digest) == 16 else xxhash.xxh3_128_digest(digest)).hex()
         fact = Fact(kind=label.kind, name=label.name, file=place(label.file, self._folder), digest=hexadecimal)
         if label.line:
@@ -450,6 +470,7 @@ class Walk:
             turn += 1
             key = f"{label.kind} {fact['file']} {label.name} {turn}"
         self.facts[key] = fact
+        return fact
 
     # --- names --------------------------------------------------------------------------------------------------------
 
@@ -489,7 +510,7 @@ class Walk:
             self.watch.slot(cell, "cell_contents", Watch.MISSING)
             return b"?"
         self.watch.attribute(cell, "cell_contents", value)
-        label = Label("closure variable", f"{ref.name} of {_qualname(function)}()", file)
+        label = Label("closure variable", f"{ref.name} of {qualname(function)}()", file)
         return self._along(value, ref.path, label)
 
     def _own_attribute(self, function: types.FunctionType, name: str, file: str) -> bytes:
@@ -515,41 +536,41 @@ class Walk:
         found: Any = function.__globals__[outer[0]]
         self.watch.item(function.__globals__, outer[0], found)
         for name in outer[1:]:
-            found = vars(found).get(name) if _is(found, type) else None
-        return found if _is(found, type) else None
+            found = vars(found).get(name) if is_a(found, type) else None
+        return found if is_a(found, type) else None
 
     def _imported(self, function: types.FunctionType, ref: Ref, file: str) -> bytes:
         """An import inside a function: packages are not imported to look at them, the user's own modules are."""
-        name = _absolute(function, ref.name)
+        name = absolute_name(function, ref.name)
         origin = self._mention(name)
         if ref.path == ("",):  # the import statement itself
             if origin.kind == "own":
-                _loaded(name)
+                module_named(name)
             return _NOTHING
-        module = sys.modules.get(name) if origin.kind != "own" else _loaded(name)
+        module = sys.modules.get(name) if origin.kind != "own" else module_named(name)
         if module is None:
             self.watch.missing(sys.modules, name)
             return b"module " + name.encode() if origin.kind != "own" else self._unresolved(name, file)
         self.watch.item(sys.modules, name, module)
         path = (ref.attribute, *ref.path) if ref.attribute else ref.path
         if ref.attribute and ref.attribute not in module.__dict__ and origin.kind == "own":
-            _loaded(f"{name}.{ref.attribute}")  # a module of the package that is not loaded yet
+            module_named(f"{name}.{ref.attribute}")  # a module of the package that is not loaded yet
         return self._along(module, path, Label("constant", name, file))
 
     def _along(self, value: Any, path: tuple[str, ...], label: Label) -> bytes:
         """Follow attributes from module to module, then take what is found."""
         for position, name in enumerate(path):
-            if _is(value, types.FunctionType) and name in value.__dict__ and name != "__wrapped__":
+            if is_a(value, types.FunctionType) and name in value.__dict__ and name != "__wrapped__":
                 taken = self._constant(value.__dict__[name], label.at(name))
                 self.watch.item(value.__dict__, name, value.__dict__[name])
                 return _joined([self.value(value, label), taken])
-            if not _is(value, types.ModuleType):
+            if not is_a(value, types.ModuleType):
                 break
             if origins.of_module(value).kind != "own":
                 return self._among_others(value, path[position:], label)
             if name not in value.__dict__:
                 self.watch.missing(value.__dict__, name)
-                found = _lazily(value, name)
+                found = made_on_demand(value, name)
                 if found is not None:
                     self.watch.item(value.__dict__, "__getattr__", value.__dict__["__getattr__"])
                 else:
@@ -571,7 +592,7 @@ class Walk:
         known = self._constant(module, label)
         value: Any = module
         for name in path:
-            if not _is(value, types.ModuleType):
+            if not is_a(value, types.ModuleType):
                 break
             names = value.__dict__
             if name not in names:
@@ -579,9 +600,9 @@ class Walk:
                 return known
             value = names[name]
             self.watch.item(names, name, value)
-        if _is_mock(type(value)) or (_is(value, types.FunctionType) and _origin_of(value).kind == "own"):
+        if is_mock(type(value)) or (is_a(value, types.FunctionType) and origin_of(value).kind == "own"):
             return _joined([known, self.value(value, label)])
-        if _is(value, type) and _origin_of_class(value).kind == "own":
+        if is_a(value, type) and origin_of_class(value).kind == "own":
             return _joined([known, self.value(value, label)])
         return known
 
@@ -613,7 +634,7 @@ class Walk:
         for name in sorted(name for name in names if not (name.startswith("__") and name.endswith("__"))):
             value = names[name]
             self.watch.item(names, name, value)
-            if _is(value, types.ModuleType) and origins.of_module(value).kind == "own":
+            if is_a(value, types.ModuleType) and origins.of_module(value).kind == "own":
                 continue  # modules that it imported are not what it is
             yield from (name.encode(), self._constant(value, Label("constant", name, names.get("__file__") or "")))
 
@@ -622,7 +643,7 @@ class Walk:
         kind = type(value)
         yield b"object"
         yield self.value(kind, label)
-        if hasattr(kind, "__lore_fingerprint__") or not _is_transparent(kind):
+        if hasattr(kind, "__lore_fingerprint__") or not is_transparent(kind):
             yield from self._somebody_elses(value, label)
             return
         self.watch.attribute(value, "__class__", kind)
@@ -635,14 +656,14 @@ class Walk:
         if parts:
             self._note(label, self._without_numbers(parts))
         yield from parts
-        state = vars_of(value)
+        state = attributes_of(value)
         if state:
             self.watch.mapping(state)
-        derived = {name for name, item in _class_items(kind) if _is(item, functools.cached_property)}
+        derived = {name for name, item in class_items(kind) if is_a(item, functools.cached_property)}
         for name in sorted(map(str, state)):
             if name not in derived:
                 yield from (name.encode(), self._constant(state[name], label.at(name)))
-        for name in _slots_of(kind):
+        for name in slots_of(kind):
             item = getattr(value, name, Watch.MISSING)
             self.watch.slot(value, name, item)
             if item is not Watch.MISSING:
@@ -655,8 +676,8 @@ class Walk:
         What stands for a function that it wraps (numba's compiled functions, wrapt's wrappers) keeps counters and
         compiled code, so it counts by that function and by its plain options.
         """
-        held = dict(_state_of(value))
-        inner = _wrapped_by(value)
+        held = dict(named_attributes(value))
+        inner = wrapped_by(value)
         if inner is None:
             known = self._by_content(value, label)
             self._note(label, known)
@@ -665,7 +686,7 @@ class Walk:
             yield self._annotations_of(inner)
             held |= {"__wrapped__": inner, "_self_wrapper": getattr(value, "_self_wrapper", None)}
         for name, item in sorted(held.items()):
-            if _is(item, types.FunctionType | types.MethodType | functools.partial | type):
+            if is_a(item, types.FunctionType | types.MethodType | functools.partial | type):
                 yield from (name.encode(), self.value(item, label))
             elif inner is not None and name in ("targetoptions", "args", "kwargs", "keywords"):
                 yield from (name.encode(), self._constant(item, label.at(name)))
@@ -689,12 +710,7 @@ def content(value: object) -> bytes:
 _local = threading.local()
 
 
-# --- small questions --------------------------------------------------------------------------------------------------
-
-
-def _is(value: object, kinds: Any) -> bool:
-    """Tell what a value is, as `isinstance`, but by its type alone: an object may claim to be of another class."""
-    return issubclass(type(value), kinds)
+# --- how things are written into records ------------------------------------------------------------------------------
 
 
 def _joined(parts: list[bytes] | Iterator[bytes]) -> bytes:
@@ -732,20 +748,10 @@ def _order(value: object) -> tuple[str, bytes]:
         return "object", repr(value).encode()
 
 
-def _named(value: Any) -> bytes:
-    module = getattr(value, "__module__", None) or ""
-    return f"{module}.{getattr(value, '__qualname__', None) or getattr(value, '__name__', '')}".encode()
-
-
 def _plainly(value: Any) -> bytes:
     """Name something for a fact, in a way that moving it to another module does not change."""
-    name = value.__qualname__ if _is(value, type | types.FunctionType) else type(value).__qualname__
+    name = value.__qualname__ if is_a(value, type | types.FunctionType) else type(value).__qualname__
     return name.encode("utf-8", "replace")
-
-
-def _qualname(function: Any) -> str:
-    name = getattr(function, "__qualname__", None) or type(function).__qualname__
-    return str(name).replace("<locals>.", "")
 
 
 def _place_of(code: types.CodeType) -> tuple[str, int]:
@@ -761,24 +767,8 @@ def _builtins_of(function: types.FunctionType) -> dict[str, Any]:
     return function.__builtins__  # type: ignore[attr-defined, no-any-return]
 
 
-def _layer_of(function: types.FunctionType) -> Any:
-    """Return the lore layer that a function is the wrapper of; wrappers of others around it only carry a copy."""
-    layer = function.__dict__.get("__lore_layer__")
-    return layer if layer is not None and function.__dict__.get("__wrapped__") is layer.function else None
-
-
-def _origin_of(function: types.FunctionType) -> Origin:
-    """Tell whose function this is: by the file of its code, for `wraps` and others change what it is called."""
-    origin = origins.of_file(function.__code__.co_filename)
-    return origin if origin is not None else origins.of_module_named(function.__globals__.get("__name__") or "")
-
-
-def _origin_of_class(cls: type) -> Origin:
-    return origins.of_module_named(cls.__module__) if cls.__module__ in sys.modules else origins.PYTHON
-
-
 def _shown(name: str, value: Any) -> str:
-    if _is(value, _NAMED):
+    if is_a(value, _NAMED):
         module = getattr(value, "__module__", None)
         return f"{module}.{value.__qualname__}" if module else str(value.__name__)
     if value is not None and (type(value) in _ATOMS or type(value) in _CONTAINERS or type(value) in _FROZEN):
@@ -791,125 +781,3 @@ def _working_folder() -> str:
         return os.getcwd()
     except OSError:  # it was deleted
         return os.sep
-
-
-def _absolute(function: types.FunctionType, name: str) -> str:
-    if not name.startswith("."):
-        return name
-    try:
-        package = function.__globals__.get("__package__") or function.__globals__["__name__"].rpartition(".")[0]
-        return importlib.util.resolve_name(name, package)
-    except (ImportError, KeyError, AttributeError):
-        return name
-
-
-def _loaded(name: str) -> types.ModuleType | None:
-    module = sys.modules.get(name)
-    if module is None:
-        try:
-            return importlib.import_module(name)
-        except Exception:  # the function itself will meet it, if it ever gets there
-            return None
-    return module
-
-
-def _lazily(module: types.ModuleType, name: str) -> Any:
-    """Ask a module for what it makes when asked (`__getattr__`) or for a part that is not loaded yet."""
-    if "__getattr__" in module.__dict__:
-        try:
-            return getattr(module, name)
-        except Exception:
-            return None
-    return None
-
-
-_mocks: dict[int, tuple[weakref.ref[object], bytes]] = {}
-
-
-def _is_mock(kind: type) -> bool:
-    return any(base.__module__ == "unittest.mock" for base in kind.__mro__[:-1])
-
-
-def _unrepeatable(value: object) -> bytes:
-    """A stand-in of a test is equal to itself alone: what was computed with it is found by nobody else."""
-    known = _mocks.get(id(value))
-    if known is None or known[0]() is not value:
-        known = _mocks[id(value)] = (weakref.ref(value), os.urandom(16))
-    return known[1]
-
-
-def _is_typing(value: Any) -> bool:
-    return issubclass(type(value), types.GenericAlias | types.UnionType) or type(value).__module__ == "typing"
-
-
-def _is_transparent(kind: type) -> bool:
-    """Tell whether an object's attributes and items are all there is to it."""
-    return kind.__module__ != "builtins" and all(
-        base in _TRANSPARENT or _is_written_in_python(base) for base in kind.__mro__
-    )
-
-
-def _is_written_in_python(cls: type) -> bool:
-    """Tell a class of the user's that keeps its state in attributes from one written in C, which keeps it elsewhere."""
-    if origins.of_module_named(cls.__module__).kind != "own":
-        return False
-    own = cls.__dict__.get("__slots__", ())
-    slots = 1 if isinstance(own, str) else len(tuple(own))
-    return cls.__basicsize__ - cls.__base__.__basicsize__ <= _POINTER * (slots + 2)  # type: ignore[union-attr]
-
-
-@functools.lru_cache(maxsize=256)
-def _compiled_file(module: str) -> bytes:
-    """An extension module that the user built: by the bytes of its file."""
-    try:
-        with open(getattr(sys.modules.get(module), "__file__", None) or "", "rb") as file:
-            return xxhash.xxh3_128_digest(file.read())
-    except OSError:
-        return b""
-
-
-def _spelled_out(value: object) -> bytes:
-    try:
-        text = repr(value)
-    except Exception:
-        return b""
-    return b"" if text.startswith("<") or "0x" in text or len(text) > 10_000 else text.encode("utf-8", "replace")
-
-
-def vars_of(value: Any) -> dict[str, Any]:
-    """Return an object's own attributes as they are kept, empty where it keeps none."""
-    try:
-        state = object.__getattribute__(value, "__dict__")
-    except AttributeError:
-        return {}
-    return state if isinstance(state, dict) else {}
-
-
-def _wrapped_by(value: Any) -> types.FunctionType | None:
-    """Return the function that an object was made to stand for, if it is one."""
-    try:
-        inner = value.__wrapped__
-    except Exception:
-        return None
-    return inner if callable(value) and _is(inner, types.FunctionType) else None
-
-
-def _state_of(value: Any) -> Iterator[tuple[str, Any]]:
-    for name, item in list(vars_of(value).items()):
-        if isinstance(name, str):
-            yield name, item
-
-
-def _slots_of(kind: type) -> list[str]:
-    names: set[str] = set()
-    for base in kind.__mro__:
-        own = base.__dict__.get("__slots__", ())
-        for name in (own,) if isinstance(own, str) else own:
-            hidden = name.startswith("__") and not name.endswith("__")
-            names.add(f"_{base.__name__.lstrip('_')}{name}" if hidden else name)
-    return sorted(names - {"__dict__", "__weakref__"})
-
-
-def _class_items(kind: type) -> Iterator[tuple[str, Any]]:
-    for base in kind.__mro__:
-        yield from base.__dict__.items()

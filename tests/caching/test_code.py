@@ -346,6 +346,14 @@ COUNTS = {
     "an annotation that a package's decorator reads": Edit(
         main("import pydantic\n@pydantic.validate_call\ndef g(x: int): return x\ndef f(x): return g(x)"), [("x: int", "x: float")]
     ),
+    "a class made by make_dataclass": Edit(
+        main("import dataclasses\nP = dataclasses.make_dataclass('P', [('a', int, 1)])\ndef f(x): return P()"), [("int, 1", "int, 2")]
+    ),
+    "a class made by type": Edit(main("P = type('P', (), {'a': 1})\ndef f(x): return P.a"), [("'a': 1", "'a': 2")]),
+    "a class made by pydantic": Edit(
+        main("import pydantic\nP = pydantic.create_model('P', a=(int, 1))\ndef f(x): return P().a"), [("int, 1", "int, 2")]
+    ),
+    "an enumeration made by a call": Edit(main("import enum\nP = enum.Enum('P', 'a b')\ndef f(x): return P.a"), [("'a b'", "'b a'")]),
     "a limit in an annotation": Edit(
         main("from typing import Annotated\nK = Annotated[int, 3]\ndef f(x): return K"), [("int, 3", "int, 4")]
     ),
@@ -567,6 +575,15 @@ COUNTS_NOT = {
     "annotations behind a standard decorator": Edit(
         main("import contextlib\n@contextlib.contextmanager\ndef g(x):\n    yield 1\ndef f(x):\n    with g(x) as k: return k"), [("g(x):", "g(x: int) -> object:")]
     ),
+    "moving a helper to another file": Edit(
+        main("from helpers import clean\ndef f(x): return clean(x)", helpers=HELPERS, others=HELPERS), [("helpers", "others")]
+    ),
+    "moving a class to another file": Edit(
+        main("from one import A\ndef f(x): return A().a", one="class A:\n    a = 1", two="class A:\n    a = 1"), [("one", "two")]
+    ),
+    "a function of a package and where it is taken from": Edit(
+        main("from pandas import read_csv\ndef f(x): return read_csv(x)"), [("from pandas import", "from pandas.io.api import")]
+    ),
     "a logger's level": Edit(
         main("import logging\nlog = logging.getLogger('a')\ndef f(x): log.info(x)"), [("('a')", "('a'); log.setLevel('ERROR')")]
     ),
@@ -612,7 +629,7 @@ def _program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
     return Program(tmp_path, monkeypatch)
 
 
-OTHERS = ("joblib", "msgspec", "numba", "numpy", "pydantic", "scipy", "sklearn", "tenacity", "wrapt")
+OTHERS = ("joblib", "msgspec", "numba", "numpy", "pandas", "pydantic", "scipy", "sklearn", "tenacity", "wrapt")
 
 
 def need(edit: Edit) -> None:

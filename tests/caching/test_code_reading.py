@@ -25,7 +25,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lore._caching.code import digest_of
-from lore._caching.reading import Reading, Ref, read
+from lore._caching.reading import Reading, read
+from lore._caching.referring import Ref
 
 MODULES = [argparse, asyncio.queues, csv, dataclasses, json.decoder, statistics, textwrap]
 PARTS = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
