@@ -66,7 +66,7 @@ def read(
         psycopg2.Error: what the server reports.
         QueryError: a value has no counterpart (infinite dates, intervals with months ...); names the column.
     """
-    result = _Result(connection, statement, Style(arrow=dtypes == "arrow", exact=decimal == "exact"), on_progress)
+    result = _Result(connection, statement, _style(connection, dtypes, decimal), on_progress)
     parts = result.new()
     count = 0
     for rows, piece in result.fetch(None):
@@ -96,7 +96,7 @@ def stream(
     Yields:
         Frames; closing the iterator early cancels the query at the server.
     """
-    result = _Result(connection, statement, Style(arrow=dtypes == "arrow", exact=decimal == "exact"), on_progress)
+    result = _Result(connection, statement, _style(connection, dtypes, decimal), on_progress)
     parts = result.new()
     count = yielded = 0
     for found, piece in result.fetch(rows):
@@ -108,6 +108,11 @@ def stream(
             parts, count = result.new(), 0
     if count or not yielded:
         yield _frame(result.columns, parts, count, nullable=True)
+
+
+def _style(connection: Any, dtypes: Dtypes, decimal: Decimals) -> Style:
+    unchecked = connection.info.parameter_status("server_encoding") in (None, "SQL_ASCII")
+    return Style(arrow=dtypes == "arrow", exact=decimal == "exact", unchecked=unchecked)
 
 
 class _Result:

@@ -130,9 +130,11 @@ class Cells:
 
         return np.full(len(self), self._sizes) if isinstance(self._sizes, int) else self._sizes
 
-    def raw(self, skip: int = 0) -> Any:
+    def raw(self, skip: int = 0, *, text: bool = False) -> Any:
         """
-        Copy the values, less their first `skip` bytes, into an Arrow array of type large_binary; NULLs are kept.
+        Copy the values, less their first `skip` bytes, into an Arrow array of large_binary; NULLs are kept.
+
+        With `text` the array is one of large_string; nobody looks whether the bytes are UTF-8.
 
         What makes it fast: an Arrow binary array over the *whole* piece, in which values and the gaps between them
         take turns, so that one `take` of every second element, in C++, does all the copying.
@@ -150,7 +152,7 @@ class Cells:
             np.maximum(starts, ends, out=ends)
         bounds[-1] = len(self.data)
         buffers = [None, pa.py_buffer(bounds), pa.py_buffer(self.data)]
-        mixed = pa.Array.from_buffers(pa.large_binary(), 2 * count, buffers)
+        mixed = pa.Array.from_buffers(pa.large_string() if text else pa.large_binary(), 2 * count, buffers)
         return mixed.take(pa.array(np.arange(0, 2 * count, 2), mask=self.null))
 
 
@@ -200,7 +202,10 @@ def _run(fields: Sequence[Field], first: int) -> tuple[int, int]:
 
 def _stride(positions: Array) -> int:
     """Find the constant distance of the positions; 0 where there is none."""
-    if len(positions) < 2:
-        return len(positions)
-    steps = positions[1:] - positions[:-1]
-    return int(steps[0]) if bool((steps == steps[0]).all()) else 0
+    count = len(positions)
+    if count < 2:
+        return count
+    step = int(positions[1] - positions[0])
+    if int(positions[-1] - positions[0]) != step * (count - 1):
+        return 0
+    return step if bool((positions[1:] - positions[:-1] == step).all()) else 0

@@ -23,32 +23,39 @@ HEAD = 16
 _NEGATIVE = 0x4000
 _SPECIAL = {0xC000: "NaN", 0xD000: "Infinity", 0xF000: "-Infinity"}
 _EXACT_INTEGER = 2**53
-_EXACT_POWER = 22
+_EXACT_SHIFT = 5
 
 
 class _Digits:
     """The header fields of every value, and the value of its first (at most four) groups taken as one integer."""
 
-    __slots__ = ("exponent", "groups", "leading", "scale", "sign", "special")
+    __slots__ = ("groups", "leading", "shift", "sign")
 
     def __init__(self, cells: Cells) -> None:
         import numpy as np
 
-        self.groups = cells.head(">i2").astype("i8")
-        self.sign = cells.head(">u2", 4).astype("i8")
-        self.scale = cells.head(">u2", 6).astype("i8")
-        self.exponent = 4 * (cells.head(">i2", 2).astype("i8") - self.groups + 1)
+        self.groups = cells.head(">i2").astype("i2")
+        self.sign = cells.head(">u2", 4).astype("u2")
+        self.shift = cells.head(">i2", 2).astype("i2")
+        self.shift -= self.groups
+        self.shift += 1
         if cells.null is not None:
-            for field in (self.groups, self.sign, self.scale, self.exponent):
+            for field in (self.groups, self.sign, self.shift):
                 field[cells.null] = 0
-        self.special = self.sign > _NEGATIVE
         words = cells.head(">u8", 8).astype("u8")
-        present = np.clip(self.groups, 0, 4).astype("u8")
-        words >>= np.uint64(16) * (np.uint64(4) - np.maximum(present, np.uint64(1)))
-        words[present == 0] = 0
-        pairs = (words >> np.uint64(16) & np.uint64(0xFFFF_0000_FFFF)) * np.uint64(10_000)
-        pairs += words & np.uint64(0xFFFF_0000_FFFF)
-        self.leading = ((pairs >> np.uint64(32)) * np.uint64(10**8) + (pairs & np.uint64(0xFFFF_FFFF))).astype("i8")
+        words >>= np.array([63, 48, 32, 16, 0], "u8").take(self.groups, mode="clip")
+        if len(words) and not self.groups.all():
+            words[self.groups == 0] = 0
+        pairs = words >> np.uint64(16)
+        pairs &= np.uint64(0xFFFF_0000_FFFF)
+        pairs *= np.uint64(10_000)
+        words &= np.uint64(0xFFFF_0000_FFFF)
+        pairs += words
+        whole = pairs >> np.uint64(32)
+        whole *= np.uint64(10**8)
+        pairs &= np.uint64(0xFFFF_FFFF)
+        whole += pairs
+        self.leading = whole.view("i8")
 
 
 def floats(cells: Cells) -> Array:
@@ -56,36 +63,53 @@ def floats(cells: Cells) -> Array:
     import numpy as np
 
     digits = _Digits(cells)
-    powers = 10.0 ** np.arange(_EXACT_POWER + 1)
     values = digits.leading.astype("f8")
-    values *= powers[np.clip(digits.exponent, 0, _EXACT_POWER)]
-    values /= powers[np.clip(-digits.exponent, 0, _EXACT_POWER)]
-    hard = digits.groups > 4
-    hard |= digits.leading > _EXACT_INTEGER
-    hard |= np.abs(digits.exponent) > _EXACT_POWER
-    hard &= ~digits.special
-    for groups in np.unique(digits.groups[hard]):
-        rows = np.flatnonzero(hard & (digits.groups == groups))
-        values[rows] = _parsed(_groups(cells, rows, int(groups)), digits.exponent[rows])
-    np.negative(values, out=values, where=digits.sign == _NEGATIVE)
-    for sign, text in _SPECIAL.items():
-        values[digits.sign == sign] = float(text)
+    if not len(values):
+        return values
+    low, high = int(digits.shift.min()), int(digits.shift.max())
+    powers = 10.0 ** np.arange(0, 4 * _EXACT_SHIFT + 1, 4)
+    if low < 0:
+        values /= powers.take(-digits.shift, mode="clip")
+    if high > 0:
+        values *= powers.take(digits.shift, mode="clip")
+    if max(-low, high) > _EXACT_SHIFT or int(digits.groups.max()) > 4 or int(digits.leading.max()) > _EXACT_INTEGER:
+        _round_hard(cells, digits, values)
+    if int(digits.sign.max()):
+        np.negative(values, out=values, where=digits.sign == _NEGATIVE)
+        for sign, text in _SPECIAL.items():
+            values[digits.sign == sign] = float(text)
     if cells.null is not None:
         values[cells.null] = np.nan
     return values
 
 
+def _round_hard(cells: Cells, digits: _Digits, values: Array) -> None:
+    """Replace the values whose digits or power of ten a float cannot hold exactly."""
+    import numpy as np
+
+    hard = digits.groups > 4
+    hard |= digits.leading > _EXACT_INTEGER
+    hard |= np.abs(digits.shift) > _EXACT_SHIFT
+    for groups in np.unique(digits.groups[hard]):
+        rows = np.flatnonzero(hard & (digits.groups == groups))
+        exponents = 4 * digits.shift[rows].astype("i8")
+        values[rows] = _parsed(_groups(cells, rows, int(groups)), exponents)
+
+
 def decimals(cells: Cells) -> list[Decimal | None]:
     """Decode to Decimal with the scale that the server gives, None where a value is NULL."""
     digits = _Digits(cells)
-    shift = (digits.exponent + digits.scale).tolist()
-    easy = ((digits.groups <= 4) & ~digits.special).tolist()
-    facts = zip(digits.leading.tolist(), shift, digits.scale.tolist(), digits.sign.tolist(), easy)
+    scales = cells.head(">u2", 6).astype("i8")
+    if cells.null is not None:
+        scales[cells.null] = 0
+    shifts = (4 * digits.shift.astype("i8") + scales).tolist()
+    easy = ((digits.groups <= 4) & (digits.sign <= _NEGATIVE)).tolist()
+    facts = zip(digits.leading.tolist(), shifts, scales.tolist(), digits.sign.tolist(), easy)
     found: list[Decimal | None] = [
         _decimal(leading, shift, scale, sign) if simple else None for leading, shift, scale, sign, simple in facts
     ]
     for row in [row for row, simple in enumerate(easy) if not simple]:
-        found[row] = _long_decimal(cells, digits, row)
+        found[row] = _long_decimal(cells, digits, row, shifts[row], int(scales[row]))
     if cells.null is not None:
         for row in cells.null.nonzero()[0].tolist():
             found[row] = None
@@ -97,7 +121,7 @@ def _decimal(coefficient: int, shift: int, scale: int, sign: int) -> Decimal:
     return Decimal(f"{'-' if sign else ''}{coefficient}E-{scale}")
 
 
-def _long_decimal(cells: Cells, digits: _Digits, row: int) -> Decimal:
+def _long_decimal(cells: Cells, digits: _Digits, row: int, shift: int, scale: int) -> Decimal:
     import numpy as np
 
     sign = int(digits.sign[row])
@@ -105,9 +129,8 @@ def _long_decimal(cells: Cells, digits: _Digits, row: int) -> Decimal:
         return Decimal(_SPECIAL[sign])
     groups = _groups(cells, np.array([row]), int(digits.groups[row]))[0]
     text = "".join(f"{group:04d}" for group in groups.tolist())
-    shift = int(digits.exponent[row] + digits.scale[row])
     text = text + "0" * shift if shift >= 0 else text[:shift]
-    return Decimal(f"{'-' if sign else ''}{text}E-{int(digits.scale[row])}")
+    return Decimal(f"{'-' if sign else ''}{text}E-{scale}")
 
 
 def _groups(cells: Cells, rows: Array, count: int) -> Array:

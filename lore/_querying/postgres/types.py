@@ -51,13 +51,15 @@ class Style:
     Args:
         arrow: Arrow-backed columns rather than numpy's and pandas' own.
         exact: numeric as exact decimals rather than floats.
+        unchecked: the server lets any bytes be text (its encoding is SQL_ASCII), so that it is us who must look.
     """
 
-    __slots__ = ("arrow", "exact")
+    __slots__ = ("arrow", "exact", "unchecked")
 
-    def __init__(self, *, arrow: bool = False, exact: bool = False) -> None:
+    def __init__(self, *, arrow: bool = False, exact: bool = False, unchecked: bool = True) -> None:
         self.arrow = arrow
         self.exact = exact
+        self.unchecked = unchecked
 
 
 class Column:
@@ -325,6 +327,9 @@ class DecimalColumn(ObjectColumn):
 class TextColumn(Column):
     """Text of every sort, and every type that is fetched as its text; parts are Arrow arrays."""
 
+    version = 0
+    """Bytes in front of the text that tell the version of a format."""
+
     def __init__(self, name: str, style: Style, cast: str | None = None, *, host: bool = False) -> None:
         super().__init__(name, style)
         self.cast = cast
@@ -334,9 +339,9 @@ class TextColumn(Column):
         import pyarrow as pa
 
         try:
-            text = cells.raw().cast(pa.large_string())
+            text = cells.raw(self.version, text=not self.style.unchecked).cast(pa.large_string())
         except pa.ArrowInvalid as error:
-            raise self.fail("a value is not valid UTF-8; select it as bytea (convert_to)") from error
+            raise self.fail("a value is not valid UTF-8; select it as bytea with textsend(...)") from error
         return self._hosts(text) if self.host else text
 
     def _hosts(self, text: Any) -> Any:
@@ -378,11 +383,6 @@ class JsonColumn(TextColumn):
     def __init__(self, name: str, style: Style, version: int = 0) -> None:
         super().__init__(name, style)
         self.version = version
-
-    def decode(self, cells: Cells) -> Any:
-        import pyarrow as pa
-
-        return cells.raw(self.version).cast(pa.large_string())
 
     def objects(self, part: Any) -> list[Any]:
         try:
