@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import importlib
 import inspect
 import json
 import math
@@ -170,6 +171,93 @@ def test_code_of_helpers_counts(calls: Tally) -> None:
     scope["LIMIT"] = 4
     assert (f(1), f(1)) == (4, 4)
     assert len(calls) == 2
+
+
+def test_an_edited_module_is_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cosmetic edit of a module keeps its results; a real one does not; going back finds the old ones."""
+    module = tmp_path / "edited_module.py"
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def contains(text: str) -> bool:
+        module.write_text(f"import lore\n{text}")
+        importlib.invalidate_caches()
+        sys.modules.pop("edited_module", None)
+        f = importlib.import_module("edited_module").f
+        found = f.cache_contains(1)
+        f(1)
+        return bool(found)
+
+    plain = "@lore.cached\ndef f(x):\n    return x\n"
+    assert [
+        contains(text)
+        for text in (
+            plain,
+            plain,
+            "# moved down\n\n\n@lore.cached\ndef f(x: int) -> int:\n    '''Say it.'''\n    return (x)  # the same\n",
+            "@lore.cached\ndef f(x):\n    return x + 1\n",
+            plain,
+        )
+    ] == [False, True, True, False, True]
+    sys.modules.pop("edited_module", None)
+
+
+def test_a_default_that_the_function_changes() -> None:
+    """A mutable default is an argument by value: the function goes on as it would without lore."""
+
+    @lore.cached
+    def count(xs: list[None] = []) -> int:  # noqa: B006
+        xs.append(None)
+        return len(xs)
+
+    assert [count(), count(), count()] == [1, 2, 3]
+
+
+def test_functions_of_one_name_keep_apart() -> None:
+    """Two functions of one name, and two lambdas, find their own results."""
+
+    def make(step: int) -> Any:
+        @lore.cached
+        def same_name(x: int) -> int:
+            return x + step
+
+        return same_name
+
+    one, two = make(1), make(2)
+    first, second = lore.cached(lambda x: x), lore.cached(lambda x: -x)
+    for _ in range(2):
+        assert (one(1), two(1), first(1), second(1)) == (2, 3, 1, -1)
+    assert [f.cache_info().hits for f in (one, two, first, second)] == [1, 1, 1, 1]
+
+
+def test_a_cell_that_runs_again() -> None:
+    """A function that is defined again is another one, and the old one when it is defined as it was."""
+    scope: dict[str, Any] = {"lore": lore, "__name__": "cells"}
+
+    def cell(text: str) -> Any:
+        exec(text, scope)
+        return scope["f"]
+
+    assert cell("@lore.cached\ndef f(x):\n    return x\n")(1) == 1
+    assert cell("@lore.cached\ndef f(x):\n    return x + 2\n")(1) == 3
+    assert cell("@lore.cached\ndef f(x):\n    return x\n").cache_contains(1)
+
+
+def test_functions_are_arguments_by_their_code(calls: Tally) -> None:
+    """A function as an argument, cached or not, counts by what it does."""
+
+    def apply(function: Callable[[int], int], x: int) -> int:
+        calls.append(x)
+        return function(x)
+
+    cached = lore.cached(apply)
+    partial = functools.partial
+    for _ in range(2):
+        assert cached(lambda x: x * 2, 3) == 6
+        assert cached(lambda x: x * 3, 3) == 9
+        assert cached(partial(pow, 2), 3) == 8
+        assert cached(module_level, 3) == 3
+    assert len(calls) == 4
 
 
 def test_code_false_leaves_the_code_out(calls: Tally) -> None:

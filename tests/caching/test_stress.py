@@ -93,6 +93,37 @@ def test_eight_processes_compute_once(log: Log, threads: int) -> None:
     assert log.count() == 1
 
 
+def test_claims_that_cross_between_processes(log: Log) -> None:
+    """Two processes whose threads wait for each other's results in a cross, which the kernel takes for a deadlock."""
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(2)
+
+    @lore.cached
+    def f(x: int) -> int:
+        log.note()
+        time.sleep(0.5)
+        return x
+
+    def work(first: int, second: int) -> None:
+        results: list[int] = []
+        threads = [threading.Thread(target=lambda x=x: results.append(f(x))) for x in (first, second)]
+        threads[0].start()
+        barrier.wait()
+        time.sleep(0.1)
+        threads[1].start()
+        for thread in threads:
+            thread.join()
+        assert sorted(results) == [1, 2]
+
+    processes = [context.Process(target=work, args=pair) for pair in ((1, 2), (2, 1))]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(30)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert log.count() == 2
+
+
 def test_eight_threads_compute_once() -> None:
     """Of eight threads that want one key at once, one computes, and each gets an object of its own."""
     calls, results = Tally(), []
