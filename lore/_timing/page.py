@@ -7,21 +7,16 @@ comes from the user's code is escaped.
 
 from __future__ import annotations
 
-import html
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from datetime import datetime
 
-from lore._timing import spans
+from lore._timing import pipeline, spans
+from lore._timing.pictures import WIDTH, fit, svg, text
 from lore._timing.reports import _HEAD, Report, Row, _cells, _drawn, _short_names, remarks, seconds
 from lore._timing.spans import Span
 
-WIDTH = 1160
-_MOST_BOXES = 48
 _MOST_SPANS = 1_500
-_LETTER = 6.7
-"""The width of a letter at the size of the labels, on average."""
 
 
 def of(report: Report) -> str:
@@ -30,7 +25,7 @@ def of(report: Report) -> str:
     body = "".join(
         [
             _summary(report),
-            _section("Pipeline", "Left feeds right.", _pipeline(report, names), _LEGEND),
+            _section("Pipeline", *pipeline.draw(report, names), pipeline.LEGEND),
             _section(
                 "Where the time went", "Width is time; below each function what it called.", _icicle(report, names)
             ),
@@ -47,22 +42,6 @@ def _section(title: str, explains: str, picture: str, legend: str = "") -> str:
     return f"<section><h2>{title} <small>{explains}</small>{legend}</h2>{picture}</section>"
 
 
-def _text(value: object) -> str:
-    return html.escape(str(value), quote=True)
-
-
-def _fit(label: str, width: float) -> str:
-    """Cut a label to what fits into so many pixels; nothing where not even three letters do."""
-    room = int(width / _LETTER)
-    if len(label) <= room:
-        return label
-    return label[: room - 1] + "…" if room >= 4 else ""
-
-
-def _svg(height: float, parts: Iterable[str]) -> str:
-    return f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img">{"".join(parts)}</svg>'
-
-
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
@@ -72,7 +51,7 @@ def _summary(report: Report) -> str:
     def total(what: str) -> float:
         return sum(row.counts.get(what, 0) for row in rows)
 
-    cards = [("measured", seconds(report.total_s)), ("calls", f"{sum(row.durations.count for row in rows):,}")]
+    cards = [("measured", seconds(report.total_s)), ("calls", f"{sum(row.calls for row in rows):,}")]
     if total("hits") or total("misses"):
         answered = total("hits") + total("misses") + total("stale")
         cards.append(("from the cache", f"{total('hits') / answered:.0%}"))
@@ -85,7 +64,7 @@ def _summary(report: Report) -> str:
         cards.append(("error" if total("errors") == 1 else "errors", f"{total('errors'):,.0f}"))
     share = f" ({report.overhead_s / report.total_s:.2%})" if report.total_s > 0 else ""
     cards.append(("lore itself", seconds(report.overhead_s) + share))
-    shown = "".join(f"<div><b>{_text(value)}</b><span>{_text(name)}</span></div>" for name, value in cards)
+    shown = "".join(f"<div><b>{text(value)}</b><span>{text(name)}</span></div>" for name, value in cards)
     head = f"<header><h1>Timing report</h1><time>{datetime.now():%Y-%m-%d %H:%M}</time></header>"
     return f"{head}<div class='cards'>{shown}</div>"
 
@@ -100,204 +79,9 @@ def _table_row(report: Report, row: Row, names: dict[str, str]) -> str:
     share = row.total_s / report.total_s if report.total_s > 0 else 0.0
     cells = "".join(f"<td>{cell}</td>" for cell in _cells(report, row))
     indent = f"padding-left:{12 + 18 * (len(row.path) - 1)}px"
-    name = f"<td title='{_text(row.title)}' style='{indent}'>{_text(names[row.title])}</td>"
+    name = f"<td title='{text(row.title)}' style='{indent}'>{text(names[row.title])}</td>"
     notes = ", ".join([*remarks(row), *(f"{key}={value}" for key, value in row.notes.items())])
-    return f"<tr style='--share:{share:.1%}'>{name}{cells}<td class='remarks'>{_text(notes)}</td></tr>"
-
-
-# --- pipeline ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Box:
-    """A function in the picture, all its places in the tree together."""
-
-    title: str
-    total_s: float = 0.0
-    calls: int = 0
-    counts: dict[str, float] = field(default_factory=dict)
-    layer: int = 0
-    x: float = 0.0
-    y: float = 0.0
-
-    @property
-    def look(self) -> str:
-        """Say how its results came about."""
-        hits = self.counts.get("hits", 0)
-        computed = self.counts.get("misses", 0) + self.counts.get("stale", 0)
-        if self.counts.get("errors"):
-            return "failed"
-        if hits and not computed:
-            return "hit"
-        return "mixed" if hits else "computed"
-
-
-_BOX_WIDTH, _BOX_HEIGHT, _GAP = 190, 50, 22
-_LEGEND = (
-    "<i class='legend'><b class='computed'></b>computed <b class='hit'></b>from the cache <b class='mixed'></b>both "
-    "<b class='failed'></b>with errors</i>"
-)
-
-
-def _pipeline(report: Report, names: dict[str, str]) -> str:
-    """Draw which function fed which: results go from the called to the caller, and on to who got them as arguments."""
-    boxes = _boxes(report)
-    if not boxes:
-        return ""
-    edges = _edges(report, boxes)
-    joined = {title for edge in edges for title in edge}
-    layers = _layered([box for box in boxes.values() if box.title in joined], edges)
-    between = max(len(layers) - 1, 1)
-    width = min(_BOX_WIDTH, (WIDTH - 30 * between) / max(len(layers), 1))
-    step = min((WIDTH - width) / between, width + 110)
-    for number, layer in enumerate(layers):
-        for box in layer:
-            box.x = number * step
-    bottom = _settled(layers, edges)
-    alone = [box for box in boxes.values() if box.title not in joined]
-    across = WIDTH // (_BOX_WIDTH + _GAP)
-    for place, box in enumerate(alone):
-        box.x = place % across * (_BOX_WIDTH + _GAP)
-        box.y = bottom + place // across * (_BOX_HEIGHT + _GAP)
-    height = max(box.y for box in boxes.values()) + _BOX_HEIGHT + 4
-    parts = [_ARROW, *(_arrow(boxes[one], boxes[other], width) for one, other in sorted(edges))]
-    parts += [_drawn_box(box, names[box.title], width if box.title in joined else _BOX_WIDTH) for box in boxes.values()]
-    return _svg(height, parts)
-
-
-def _settled(layers: list[list[_Box]], edges: set[tuple[str, str]]) -> float:
-    """Set every box at the height of what feeds it, as far as there is room; return where the next row begins."""
-    row = _BOX_HEIGHT + _GAP
-    heights: dict[str, float] = {}
-    for layer in layers:
-        wanted = {
-            box.title: _mean([heights[one] for one, other in edges if other == box.title and one in heights])
-            for box in layer
-        }
-        first = max(0.0, _mean(list(wanted.values())) - (len(layer) - 1) * row / 2)
-        free = 0.0
-        for place, box in enumerate(sorted(layer, key=lambda box: wanted[box.title])):
-            box.y = heights[box.title] = max(free, min(wanted[box.title], first + place * row))
-            free = box.y + row
-    return max(heights.values(), default=-row) + row
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values) if values else 0.0
-
-
-def _boxes(report: Report) -> dict[str, _Box]:
-    found: dict[str, _Box] = {}
-    for row in report.root.walk():
-        box = found.setdefault(row.title, _Box(row.title))
-        box.total_s += row.total_s
-        box.calls += row.durations.count
-        for what, amount in row.counts.items():
-            box.counts[what] = box.counts.get(what, 0) + amount
-    kept = sorted(found.values(), key=lambda box: -(box.total_s + box.counts.get("saved_s", 0)))[:_MOST_BOXES]
-    order = list(found)
-    return {box.title: box for box in sorted(kept, key=lambda box: order.index(box.title))}
-
-
-def _edges(report: Report, boxes: dict[str, _Box]) -> set[tuple[str, str]]:
-    """
-    Collect who fed whom.
-
-    A function feeds its caller, unless the caller only handed the result on to another function.
-    """
-    flows = {edge for edge in report.flows if edge[0] in boxes and edge[1] in boxes}
-    called = {(row.path[-1], row.path[-2]) for row in report.root.walk() if len(row.path) > 1}
-    siblings: dict[str, set[str]] = defaultdict(set)
-    for child, parent in called:
-        siblings[parent].add(child)
-    handed_on = {
-        (child, parent)
-        for child, parent in called
-        if any((child, other) in flows for other in siblings[parent] if other != child)
-    }
-    edges = flows | (called - handed_on)
-    return {edge for edge in edges if edge[0] != edge[1] and edge[0] in boxes and edge[1] in boxes}
-
-
-def _layered(joined: list[_Box], edges: set[tuple[str, str]]) -> list[list[_Box]]:
-    """Put every box to the right of all that feed it, then order the layers so that few arrows cross."""
-    boxes = {box.title: box for box in joined}
-    for _ in range(len(boxes)):  # a longest path has no more steps; a circle ends here as well
-        moved = False
-        for one, other in edges:
-            if boxes[other].layer <= boxes[one].layer < len(boxes) - 1 and not ((other, one) in edges and other < one):
-                boxes[other].layer, moved = boxes[one].layer + 1, True
-        if not moved:
-            break
-    used = sorted({box.layer for box in boxes.values()})
-    layers = [[box for box in boxes.values() if box.layer == number] for number in used]
-    for _ in range(4):
-        for number, layer in enumerate(layers):
-            place = {box.title: at for other in layers for at, box in enumerate(other)}
-            layer.sort(key=lambda box: _middle(box, edges, place))
-            layers[number] = layer
-    return layers
-
-
-def _middle(box: _Box, edges: set[tuple[str, str]], place: dict[str, int]) -> float:
-    beside = [place[one] for one, other in edges if other == box.title]
-    beside += [place[other] for one, other in edges if one == box.title]
-    return sum(beside) / len(beside) if beside else place[box.title]
-
-
-_ARROW = (
-    '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
-    '<path d="M0 0.5 8 4 0 7.5z" class="tip"/></marker></defs>'
-)
-
-
-def _arrow(one: _Box, other: _Box, width: float) -> str:
-    x1, y1 = one.x + width, one.y + _BOX_HEIGHT / 2
-    x2, y2 = other.x - 2, other.y + _BOX_HEIGHT / 2
-    if x2 <= x1:  # back to the left, in a circle of functions
-        over = min(one.y, other.y) - 14
-        x1, x2 = one.x + width / 2, other.x + width / 2
-        path = f"M{x1:.0f} {one.y:.0f} C {x1:.0f} {over:.0f} {x2:.0f} {over:.0f} {x2:.0f} {other.y:.0f}"
-        return f'<path class="edge" marker-end="url(#tip)" d="{path}"/>'
-    bend = (x2 - x1) / 2
-    return (
-        f'<path class="edge" marker-end="url(#tip)" '
-        f'd="M{x1:.0f} {y1:.0f} C {x1 + bend:.0f} {y1:.0f} {x2 - bend:.0f} {y2:.0f} {x2:.0f} {y2:.0f}"/>'
-    )
-
-
-def _drawn_box(box: _Box, name: str, width: float) -> str:
-    row = Row((box.title,))
-    row.counts = box.counts
-    said = ", ".join(remarks(row))
-    return (
-        f'<g class="box {box.look}" transform="translate({box.x:.0f} {box.y:.0f})"><title>{_text(box.title)}\n'
-        f"{_text(', '.join(filter(None, (_spent(box), said))))}</title>"
-        f'<rect width="{width:.0f}" height="{_BOX_HEIGHT}" rx="7"/>'
-        f'<rect class="stripe" width="5" height="{_BOX_HEIGHT}" rx="2.5"/>'
-        f'<text x="14" y="20">{_text(_fit(name, (width - 20) / 1.1))}</text>'
-        f'<text class="small" x="14" y="38">{_text(_fit(_spent(box), (width - 20) * 1.15))}</text></g>'
-    )
-
-
-def _spent(box: _Box) -> str:
-    hits, rows = box.counts.get("hits", 0), box.counts.get("rows", 0)
-    parts = []
-    if hits:
-        saved = box.counts.get("saved_s", 0.0)
-        parts.append(_count(hits, "hit") + (f", saved {seconds(saved)}" if saved else ""))
-    if box.look != "hit":
-        parts.append(seconds(box.total_s) + (f", {_count(box.calls, 'call')}" if box.calls > 1 and not rows else ""))
-    if rows:
-        parts.append(_count(rows, "row"))
-    return " · ".join(parts)
-
-
-def _count(number: float, word: str) -> str:
-    for unit, size in (("M", 1e6), ("k", 1e4)):
-        if number >= size:
-            return f"{number / (1e6 if unit == 'M' else 1e3):.3g}{unit} {word}s"
-    return f"{number:,.0f} {word}{'' if number == 1 else 's'}"
+    return f"<tr style='--share:{share:.1%}'>{name}{cells}<td class='remarks'>{text(notes)}</td></tr>"
 
 
 # --- icicle -----------------------------------------------------------------------------------------------------------
@@ -320,12 +104,12 @@ def _icicle(report: Report, names: dict[str, str]) -> str:
         label = names[row.title] + (f"  {seconds(row.total_s)}" if width > 170 else "")
         parts.append(
             f'<g class="band c{colours[row.title]}" transform="translate({x:.1f} {depth * _BAND})">'
-            f"<title>{_text(row.title)}\n{seconds(row.total_s)} of {seconds(report.total_s)} ({share:.1%}), "
-            f"itself {_text(seconds(row.self_s))}, {row.durations.count:,} calls</title>"
+            f"<title>{text(row.title)}\n{seconds(row.total_s)} of {seconds(report.total_s)} ({share:.1%}), "
+            f"itself {text(seconds(row.self_s))}, {row.calls:,} calls</title>"
             f'<rect width="{max(width - 1, 0.7):.1f}" height="{_BAND - 2}" rx="3"/>'
-            f'<text x="7" y="16">{_text(_fit(label, width - 12))}</text></g>'
+            f'<text x="7" y="16">{text(fit(label, width - 12))}</text></g>'
         )
-    return _svg((deepest + 1) * _BAND, parts)
+    return svg((deepest + 1) * _BAND, parts)
 
 
 def _bands(rows: list[Row], x: float, scale: float, depth: int) -> Iterator[tuple[Row, float, float, int]]:
@@ -374,7 +158,7 @@ def _timeline(report: Report, names: dict[str, str]) -> str:
             look = "failed" if span.outcome == "error" else f"c{colours.get(span.node.title, 7)}"
             parts.append(_bar(span, look, (span.start_s - first) * scale, top + lane * _LANE, scale, names))
         top += len(ends) * _LANE + 8
-    return _svg(top, parts)
+    return svg(top, parts)
 
 
 def _lane(span: Span, ends: list[float]) -> int:
@@ -392,11 +176,11 @@ def _bar(span: Span, look: str, x: float, y: float, scale: float, names: dict[st
     notes = "".join(f"\n{key} = {value}" for key, value in span.notes.items())
     label = names.get(span.node.title, span.node.title)
     return (
-        f'<g class="band {look}" transform="translate({x:.1f} {y:.0f})"><title>{_text(span.node.title)}\n'
-        f"{_text(seconds(span.elapsed_s))} from {datetime.fromtimestamp(span.start_s + spans.EPOCH):%H:%M:%S.%f}"
-        f"{_text(notes)}</title>"
+        f'<g class="band {look}" transform="translate({x:.1f} {y:.0f})"><title>{text(span.node.title)}\n'
+        f"{text(seconds(span.elapsed_s))} from {datetime.fromtimestamp(span.start_s + spans.EPOCH):%H:%M:%S.%f}"
+        f"{text(notes)}</title>"
         f'<rect width="{width:.1f}" height="{_LANE - 3}" rx="3"/>'
-        f'<text x="6" y="14">{_text(_fit(label, width - 10))}</text></g>'
+        f'<text x="6" y="14">{text(fit(label, width - 10))}</text></g>'
     )
 
 
@@ -407,7 +191,7 @@ def _axis(first: float, last: float, scale: float) -> Iterator[str]:
     while at <= length:
         x = at * scale
         yield f'<line class="tick" x1="{x:.1f}" x2="{x:.1f}" y1="14" y2="100%"/>'
-        yield f'<text class="small" x="{x + 3:.1f}" y="11">{_text(seconds(at))}</text>'
+        yield f'<text class="small" x="{x + 3:.1f}" y="11">{text(seconds(at))}</text>'
         at += step
 
 

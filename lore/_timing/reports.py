@@ -57,6 +57,16 @@ class Row:
         for what, amount in node.counts.items():
             self.counts[what] = self.counts.get(what, 0) + amount
 
+    @property
+    def calls(self) -> int:
+        """Calls that were timed; of a function that is not timed itself, its queries."""
+        return self.durations.count or int(self.counts.get("queries", 0))
+
+    def settle(self) -> None:
+        """Take the time of its queries for that of a function which is not timed itself."""
+        if not self.durations.count:
+            self.total_s = self.counts.get("query_s", 0.0)
+
     def walk(self) -> Iterator[Row]:
         """Give the rows below, parents first."""
         for child in self.children:
@@ -124,7 +134,7 @@ class Report:
         counts = row.counts
         return {
             "path": "/".join(row.path),
-            "calls": row.durations.count,
+            "calls": row.calls,
             "total_s": row.total_s,
             "self_s": row.self_s,
             "share": row.total_s / self.total_s if self.total_s > 0 else 0.0,
@@ -176,6 +186,8 @@ def take() -> Report:
             _row(rows, node.path).add(node)
         requests = {name: _copy(durations) for name, durations in spans.requests.items()}
         statuses = dict(spans.statuses)
+    for row in rows.values():
+        row.settle()
     for row in rows.values():
         row.children_s = sum(child.total_s for child in row.children)
         row.children.sort(key=lambda child: -child.total_s)
@@ -256,18 +268,16 @@ def _drawn(rows: Iterable[Row], margin: str, is_top: bool = True) -> Iterator[tu
 
 
 def _cells(report: Report, row: Row) -> tuple[str, ...]:
-    if not row.durations.count:
+    if not row.calls:
         return ("-",) * len(_HEAD)
-    p50_s, p95_s = row.durations.quantiles(0.5, 0.95)
     share = row.total_s / report.total_s if report.total_s > 0 else 0.0
+    quantiles = (*row.durations.quantiles(0.5, 0.95), row.durations.max_s)
     return (
-        f"{row.durations.count:,}",
+        f"{row.calls:,}",
         seconds(row.total_s),
         seconds(row.self_s),
         f"{share:.1%}" if share < 0.1 else f"{share:.0%}",
-        seconds(p50_s),
-        seconds(p95_s),
-        seconds(row.durations.max_s),
+        *(seconds(value) if row.durations.count else "-" for value in quantiles),
     )
 
 

@@ -722,8 +722,8 @@ def _in_words(source: Any) -> str:
     if isinstance(source, str):
         return source
     facts = source.to_json() if hasattr(source, "to_json") else {"value": source}
-    place = facts.get("path") or facts.get("url") or facts.get("function") or ""
-    return f"{getattr(source, 'kind', type(source).__name__)} {place}".strip()[:300]
+    place = facts.get("path") or facts.get("url") or facts.get("sql") or next(iter(facts.values()), "")
+    return f"{getattr(source, 'kind', type(source).__name__)} {' '.join(str(place).split())}".strip()[:300]
 
 
 def _plain(value: Any) -> Any:

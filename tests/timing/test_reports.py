@@ -18,6 +18,7 @@ import pytest
 
 import lore
 from lore._timing import page, reports, spans
+from lore._timing import pipeline as pipeline_picture
 from lore._timing.reports import seconds
 from lore.timing import timed
 
@@ -195,15 +196,15 @@ def test_the_pipeline_shows_who_fed_whom() -> None:
     """Sources stand left, what they feed to the right; what was handed on inside feeds not the caller itself."""
     pipeline()
     report = lore.timing.report()
-    boxes = page._boxes(report)
-    edges = page._edges(report, boxes)
+    boxes = pipeline_picture.boxes_of(report)
+    edges = pipeline_picture.edges_of(report, boxes)
     assert edges == {
         ("departures", "join"),
         ("weather", "join"),
         ("join", "features"),
         ("features", "fit <b>&\"'"),
     }
-    page._layered(list(boxes.values()), edges)
+    pipeline_picture.layered(list(boxes.values()), edges)
     assert [boxes[name].layer for name in ("departures", "weather", "join", "features")] == [0, 0, 1, 2]
     assert boxes["weather"].look == "hit"
     assert boxes["broken"].look == "failed"
