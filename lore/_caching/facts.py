@@ -9,7 +9,7 @@ import os
 import re
 import reprlib
 from collections.abc import Iterator, Mapping
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 __all__ = ["Fact", "Facts", "explain", "place", "shown"]
 
@@ -119,17 +119,24 @@ def _versions(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
 
 def _moved(gone: list[Fact], come: list[Fact]) -> Iterator[str]:
     """What left one place and came to another unchanged has only moved, which counts for nothing."""
-    for fact in come:
-        twin = next(
-            (old for old in gone if (old["kind"], old.get("digest")) == (fact["kind"], fact.get("digest"))), None
-        )
+    left = [fact for fact in come if not _taken(gone, fact, "digest")]
+    for fact in left:
+        twin = _taken(gone, fact, "name")
         if twin is not None:
-            gone.remove(twin)
+            yield from _changed(twin, fact)
         else:
             value = f" = {fact['shown']}" if fact.get("shown") else ""
             yield f"{_called(fact)}{value} is now used"
     for fact in gone:
         yield f"{_called(fact)} is no longer used"
+
+
+def _taken(gone: list[Fact], fact: Fact, by: Literal["digest", "name"]) -> Fact | None:
+    """Take what is of the same kind and equal in one respect out of what is gone."""
+    twin = next((old for old in gone if (old["kind"], old.get(by)) == (fact["kind"], fact.get(by))), None)
+    if twin is not None:
+        gone.remove(twin)
+    return twin
 
 
 def _called(fact: Fact) -> str:

@@ -287,7 +287,7 @@ class Walk:
         return origin
 
     def _count(self, origin: Origin) -> None:
-        if origin.kind == "package":
+        if origin.kind == "package" and origin.name:
             self.packages.add(origin)
         elif origin.kind == "python":
             self.library = True
@@ -598,8 +598,12 @@ class Walk:
             if name not in names:
                 self.watch.missing(names, name)
                 return known
+            shared = origins.of_module(value) == origins.NAMESPACE
             value = names[name]
             self.watch.item(names, name, value)
+            if shared and is_a(value, types.ModuleType):
+                known += b"." + name.encode()
+                self._count(origins.of_module(value))
         if is_mock(type(value)) or (is_a(value, types.FunctionType) and origin_of(value).kind == "own"):
             return _joined([known, self.value(value, label)])
         if is_a(value, type) and origin_of_class(value).kind == "own":

@@ -39,6 +39,7 @@ class Origin(NamedTuple):
 OWN = Origin("own")
 PYTHON = Origin("python")
 LORE = Origin("lore")
+NAMESPACE = Origin("package")  # shared by several distributions
 
 _LORE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _STDLIB = tuple(
@@ -90,27 +91,27 @@ def of_module(module: ModuleType) -> Origin:
 
 
 def _of_namespace(paths: tuple[str, ...]) -> Origin:
-    """A namespace package has no file: it is the user's own unless it lies among installed packages."""
-    inside = [path for path in paths if _SITE.search(path + os.sep)]
-    return Origin("package", os.path.basename(inside[0]), "0") if inside and len(inside) == len(paths) else OWN
+    """A namespace package has no file: it is the user's own unless it lies among installed packages, and no version."""
+    return NAMESPACE if paths and all(_SITE.search(path + os.sep) for path in paths) else OWN
 
 
 @functools.lru_cache(maxsize=1024)
 def _of_unloaded(name: str) -> Origin:
     from importlib.util import find_spec
 
-    top = name.partition(".")[0]
-    try:
-        spec = find_spec(top)
-    except (ImportError, AttributeError, ValueError):
-        spec = None
-    if spec is None:
-        return OWN
-    if spec.origin in ("built-in", "frozen"):
-        return PYTHON
-    if spec.origin is None:
-        return _of_namespace(tuple(spec.submodule_search_locations or ()))
-    return of_file(spec.origin) or OWN
+    parts = name.split(".")
+    for depth in range(1, len(parts) + 1):
+        try:
+            spec = find_spec(".".join(parts[:depth]))
+        except (ImportError, AttributeError, ValueError):
+            return OWN
+        if spec is None:
+            return OWN
+        if spec.origin in ("built-in", "frozen"):
+            return PYTHON
+        if spec.origin is not None:
+            return of_file(spec.origin) or OWN
+    return _of_namespace(tuple(spec.submodule_search_locations or ())) if spec else OWN
 
 
 # --- packages ---------------------------------------------------------------------------------------------------------

@@ -270,6 +270,9 @@ def _versions_of(filename: str, names: dict[str, Any]) -> Iterator[tuple[tuple[A
     lines = list(entry[2]) if entry is not None and len(entry) > 1 else linecache.getlines(filename, names)
     if lines:
         yield (filename, hash(tuple(lines))), lines
+    if filename.startswith("<") and isinstance(module_file, str):
+        # cloudpickle forgets the file of a function, but not that of its module
+        yield from _versions_of(module_file, names)
     for text in list(_brought):  # code that was pickled by value no longer says which file it is from
         yield ("brought", text), text.splitlines(keepends=True)
 

@@ -20,12 +20,14 @@ import types
 import unittest.mock
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lore import _wrapping
+from lore._caching import reading
 from lore._caching.code import Code, digest_of, explain
 
 
@@ -609,6 +611,18 @@ def test_a_long_chain_of_helpers_is_followed_to_its_end() -> None:
 
 
 @pytest.mark.stress
+def test_many_threads_may_look_for_the_first_time_at_once(load: Callable[..., Any]) -> None:
+    """Sources are read and compiled by several threads at once, and all find the same."""
+    module = load("\n".join(f"def f{n}(x): return f{n + 1}(x)" for n in range(50)) + "\ndef f50(x): return x")
+    for _ in range(20):
+        reading._readings.clear()
+        reading._sources.clear()
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda code: code.digest(), [Code.of(module.f0) for _ in range(8)]))
+        assert len(set(found)) == 1
+
+
+@pytest.mark.stress
 def test_many_threads_may_ask_while_another_changes_things() -> None:
     """Every answer is one that the program had at some moment; nothing is raised."""
     names: dict[str, Any] = {"T": {}, "L": []}
@@ -697,6 +711,18 @@ def test_a_script_that_changes_its_folder_is_found_all_the_same(folder: Path) ->
     (folder / "deeper" / "script.py").write_text("raise SystemExit('the wrong one')")
     (folder / "moving.py").write_text("import os; os.chdir('deeper')\n" + script)
     assert run(folder, "moving.py") == run(folder, "script.py")
+
+
+def test_a_function_that_travelled_by_value_is_the_same_code(folder: Path) -> None:
+    """A function of a script, sent to a worker with cloudpickle, has the digest that it had at home."""
+    pytest.importorskip("cloudpickle")
+    send = "import cloudpickle; open('f.pickle', 'wb').write(cloudpickle.dumps(f))\n"
+    (folder / "sender.py").write_text(
+        PROGRAM + "class A:\n    def go(self): return super().__repr__()\n" + send + PRINT
+    )
+    (folder / "deeper").mkdir()
+    receive = "import os, pickle; f = pickle.load(open('f.pickle', 'rb')); os.chdir('deeper')\n"
+    assert run(folder, "sender.py") == run(folder, "-c", receive + PRINT)
 
 
 def test_a_program_in_a_zip_file_is_read_from_there(folder: Path) -> None:

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,7 +55,7 @@ class Site:
         self.write(place / "RECORD", "\n".join([*lines, f"{place.name}/METADATA,,"]))
         return place
 
-    def look(self, text: str = "from main import f\n") -> tuple[str, dict[str, object]]:
+    def look(self, text: str = "from main import f\n") -> tuple[str, dict[str, Any]]:
         """Return the digest of the program's function and its facts, as a new process sees them."""
         path = os.pathsep.join(map(str, (self.folder, self.packages, Path(__file__).parents[2])))
         variables = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
@@ -152,7 +153,7 @@ def test_a_module_among_packages_that_nobody_lists_is_followed_or_counts_by_its_
     stated, facts = site.look()
     site.write(site.packages / "tool.py", "__version__ = '3'\ndef use(x): return x")
     assert site.look()[0] == stated
-    assert facts["packages"]["versions"] == {"tool": "3"}  # type: ignore[index]
+    assert facts["packages"]["versions"] == {"tool": "3"}
 
 
 def test_a_decorator_of_a_package_around_own_code_is_looked_through(site: Site) -> None:
@@ -179,6 +180,19 @@ def test_an_import_inside_a_function_does_not_load_the_package(site: Site) -> No
     _, old = site.look(check)
     site.install("tool", "1.1", {"tool/__init__.py": "def use(x): return x"})
     assert explain(old, site.look()[1]) == ["tool 1.0 -> 1.1"]
+
+
+def test_a_part_of_a_namespace_counts_by_the_version_of_who_brings_it(site: Site) -> None:
+    """`import google.protobuf`: the namespace belongs to many, the part to one, inside a function too."""
+    site.write(site.folder / "main.py", "import shared.tool\ndef f(x): return shared.tool.use(x)")
+    site.write(site.folder / "inner.py", "def f(x):\n    import shared.tool\n    return shared.tool.use(x)")
+    site.install("zzz", "1.0", {"shared/other.py": ""})
+    site.install("the-tool", "1.0", {"shared/tool/__init__.py": "def use(x): return x"})
+    (_, outer), (_, inner) = site.look(), site.look("from inner import f\n")
+    site.install("zzz", "2.0", {"shared/other.py": ""})
+    site.install("the-tool", "1.1", {"shared/tool/__init__.py": "def use(x): return x"})
+    assert explain(outer, site.look()[1]) == ["the-tool 1.0 -> 1.1"]
+    assert explain(inner, site.look("from inner import f\n")[1]) == ["the-tool 1.0 -> 1.1"]
 
 
 def test_where_code_comes_from() -> None:
