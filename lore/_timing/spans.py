@@ -233,6 +233,7 @@ _titles: dict[str, str] = {}
 _guests: dict[tuple[str, ...], Node] = {}
 _retired: list[dict[Any, Node]] = []
 _told: list[tuple[Any, ...]] = []
+_answered: list[tuple[str, int, float]] = []
 _folding = threading.Lock()
 _watchers: list[Callable[[Span], object]] = []
 _cache_watchers: list[Callable[[str, str], object]] = []
@@ -292,7 +293,7 @@ def request_event(endpoint: str, status: int, elapsed_s: float) -> None:
     """
     Report one answered request.
     """
-    _told.append((_told_request, endpoint, status, elapsed_s))
+    _answered.append((endpoint, status, elapsed_s))
     _settle_told()
 
 
@@ -534,6 +535,21 @@ def _fold_told() -> int:
     del _told[:count]
     for take, *what in taken:
         take(*what)
+    return count + _fold_answered()
+
+
+def _fold_answered() -> int:
+    """Count the answered requests, those of one endpoint and status together."""
+    count = len(_answered)
+    if not count:
+        return 0
+    taken = _answered[:count]
+    del _answered[:count]
+    alike: dict[tuple[str, int], list[float]] = {}
+    for endpoint, status, elapsed_s in taken:
+        alike.setdefault((endpoint, status), []).append(elapsed_s)
+    for (endpoint, status), elapsed in alike.items():
+        _count_requests(endpoint, status, elapsed)
     return count
 
 
@@ -557,14 +573,14 @@ def _told_query(node: Node, rows: int, nbytes: int, elapsed_s: float) -> None:
     node.add("query_s", elapsed_s)
 
 
-def _told_request(endpoint: str, status: int, elapsed_s: float) -> None:
+def _count_requests(endpoint: str, status: int, elapsed: list[float]) -> None:
     durations = requests.get(endpoint)
     if durations is None:
         durations = requests[endpoint] = Durations()
-    added = durations.add([elapsed_s])
-    statuses[endpoint, status] = statuses.get((endpoint, status), 0) + 1
-    metrics.series("lore_http_requests_total", endpoint=endpoint, status=str(status)).count()
-    metrics.series("lore_http_request_seconds", endpoint=endpoint).observe(added, elapsed_s)
+    added = durations.add(elapsed)
+    statuses[endpoint, status] = statuses.get((endpoint, status), 0) + len(elapsed)
+    metrics.series("lore_http_requests_total", endpoint=endpoint, status=str(status)).count(len(elapsed))
+    metrics.series("lore_http_request_seconds", endpoint=endpoint).observe(added, sum(elapsed))
 
 
 def _told_overhead(seconds: float) -> None:
@@ -744,6 +760,7 @@ def _after_fork_in_child() -> None:
     _pace = _Pace()
     _calls, _overhead_s, _told_due = 0, 0.0, 0.0
     _told.clear()
+    _answered.clear()
     _retired.clear()
     spans.clear()
     requests.clear()
