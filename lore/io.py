@@ -293,6 +293,7 @@ def _decorated(function: Callable[..., Any], url: Any, settings: _Settings) -> A
             f"return the statement; its stream(...) yields the rows."
         )
     layer = SourceLayer(function, url, settings)
+    connections.remember(url)
     if kind == "async":
         return _wrap_async(layer)
     return _wrap(layer)

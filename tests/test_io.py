@@ -491,6 +491,23 @@ def test_inputs_hold_no_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "answers 2 instead of 1" in str(again.check())
 
 
+def test_password_is_remembered_and_not_written_down(postgres_url: str) -> None:
+    """A source with a password in its URL can be asked again in a process that has decorated it, and in no other."""
+    url = postgres_url.replace("postgres:@", "postgres:geheim@")
+
+    @sql_source(url, freshness="SELECT 1")
+    def f() -> str:
+        return "SELECT 1 AS a"
+
+    with _inputs.record() as recorder:
+        f()
+    facts = _inputs.encode(recorder.inputs[0])
+    assert "geheim" not in str(facts)
+    assert _inputs.decode(facts).check() is None
+    facts = eval(repr(facts).replace("postgres:***@", "other:***@"))
+    assert "not known in this process" in str(_inputs.decode(facts).check())
+
+
 def test_files_read_in_place_are_inputs(tmp_path: Path) -> None:
     """A parquet or csv file that a statement reads is noted, so that a cached function sees it change."""
     path = tmp_path / "it's.csv"

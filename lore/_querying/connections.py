@@ -34,6 +34,8 @@ __all__ = [
     "label_of",
     "qualified",
     "quoted",
+    "recall",
+    "remember",
     "resolve",
     "stream",
     "stream_async",
@@ -168,6 +170,32 @@ def label_of(url: Any) -> str:
     return hide_password(str(getattr(engine_of(url), "url", type(url).__name__)))
 
 
+# Mutable: what an address without its password stands for in this process.
+_addresses: dict[str, Any] = {}
+
+
+def remember(url: Any) -> str | None:
+    """Keep a URL or an engine under an address without password, which may be written down; return the address."""
+    if url is None:
+        return None
+    address = hide_password(url) if isinstance(url, str) else f"engine of {label_of(url)}"
+    if address != url:
+        _addresses[address] = url
+    return address
+
+
+def recall(address: str | None) -> Any:
+    """
+    Return what an address stands for.
+
+    Raises:
+        SourceError: it stands for something that only another process knows.
+    """
+    if address is not None and address not in _addresses and ("***" in address or address.startswith("engine of ")):
+        raise SourceError(f"{address} is not known in this process, which has decorated no source with it.")
+    return _addresses.get(address, address) if address is not None else None
+
+
 def tag_of(owner: str) -> str:
     """Write the comment that marks a function's statements at the server; it is the same for every call."""
     name = re.sub(r"[^\w.<>]", "_", owner)
@@ -218,7 +246,7 @@ def _of_url(url: str) -> Database:
 
         path = _path(rest)
         return DuckDB(path, hide_password(url))
-    if dialect == "sqlite" and driver in {"", "pysqlite"} and "?" not in rest:
+    if dialect == "sqlite" and driver in {"", "pysqlite", "aiosqlite"} and "?" not in rest:
         return _sqlite(url, _path(rest))
     return _of_engine(_make_engine(url), hide_password(url))
 
@@ -253,7 +281,7 @@ def _in_memory() -> Callable[[], contextlib.AbstractContextManager[Any]]:
 def _make_engine(url: str) -> Any:
     sqlalchemy = require("sqlalchemy", extra="sql")
     exc = require("sqlalchemy.exc", extra="sql")
-    url = re.sub(r"\Apostgres(ql)?://", "postgresql+psycopg2://", url)
+    url = re.sub(r"\Apostgres(ql)?(\+asyncpg)?://", "postgresql+psycopg2://", url)
     problem = None
     try:
         engine = sqlalchemy.create_engine(url)
@@ -296,6 +324,8 @@ def engine_of(url: Any) -> Any:
 def _of_engine(engine: Any, label: str) -> Database:
     from lore._querying import servers
 
+    if engine.dialect.is_async:  # an async driver runs in its loop only: go by its URL, with a driver of our own
+        return _of_url(engine.url.render_as_string(hide_password=False))
     if engine.dialect.name == "sqlite" and engine.dialect.driver == "pysqlite":
         from lore._querying.sqlite import SQLite
 

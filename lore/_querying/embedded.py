@@ -256,6 +256,7 @@ _KINDS = {
     "TIMESTAMP_MS": "timestamp",
     "TIMESTAMP_NS": "timestamp_ns",
     "TIMESTAMP WITH TIME ZONE": "timestamptz",
+    "TIMESTAMPTZ": "timestamptz",
     "TIME": "time",
     "INTERVAL": "interval",
     "UUID": "uuid",
@@ -348,7 +349,7 @@ def _write(connection: Any, columns: list[frames.Outgoing], table: str, if_exist
     names = [column.name for column in columns]
     connection.register(_INCOMING, pyarrow.table(arrays, names=[f"c{n}" for n in range(len(arrays))]))
     if present is None or if_exists == "replace":
-        _create(connection, columns, arrays, schema, target, present)
+        _create(connection, columns, arrays, schema, name, present)
     into = ", ".join(quoted(None, column) for column in names)
     chosen = ", ".join(_cast(column, array, n) for n, (column, array) in enumerate(zip(columns, arrays)))
     if columns:
@@ -360,25 +361,44 @@ def _create(
     columns: list[frames.Outgoing],
     arrays: list[Any],
     schema: str | None,
-    target: str,
+    name: str,
     present: dict[str, str] | None,
 ) -> None:
     """Make the table anew; one that already has these columns is emptied instead and keeps its indexes."""
+    target = quoted(schema, name)
     wanted = {column.name: _type(column, array) for column, array in zip(columns, arrays)}
     if not wanted:
         raise StatementError("A frame without columns makes no table.")
-    if (
-        present is not None
-        and {name: of.replace("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ") for name, of in present.items()} == wanted
-    ):
+    if present is not None and list(present) == list(wanted) and all(map(_is_like, present.values(), wanted.values())):
         connection.execute(f"DELETE FROM {target}")
         return
     if schema is not None:
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(None, schema)}")
     if present is not None:
+        _refuse_loss(connection, schema, name)
         connection.execute(f"DROP TABLE {target}")
-    inside = ", ".join(f"{quoted(None, name)} {of}" for name, of in wanted.items())
+    inside = ", ".join(f"{quoted(None, column)} {of}" for column, of in wanted.items())
     connection.execute(f"CREATE TABLE {target} ({inside})")
+
+
+def _is_like(present: str, wanted: str) -> bool:
+    """Tell whether a column's type reads back as another does and holds as much."""
+    same = _kind(present) == _kind(wanted) and _kind(wanted) in {"timestamptz", "text", "timestamp"}
+    return present == wanted or (same and present != "TIMESTAMP_S")
+
+
+def _refuse_loss(connection: Any, schema: str | None, name: str) -> None:
+    """Refuse to replace a table by one of other columns while indexes would go with it."""
+    rows = connection.execute(
+        "SELECT index_name FROM duckdb_indexes() WHERE table_name = $1 AND schema_name = coalesce($2, "
+        "current_schema()) AND database_name = current_database()",
+        [name, schema],
+    ).fetchall()
+    if rows:
+        raise StatementError(
+            f"Table {name} cannot be replaced by one of other columns: index {', '.join(row[0] for row in rows)} "
+            f"depends on it. Drop that first, or the table."
+        )
 
 
 def _present(connection: Any, schema: str | None, name: str) -> dict[str, str] | None:

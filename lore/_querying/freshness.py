@@ -13,14 +13,10 @@ from typing import Any, ClassVar
 
 from lore import _inputs
 from lore._querying import connections
-from lore._querying.failures import hide_password
 from lore._querying.statements import Statement, bind
 from lore.errors import LoreError
 
 __all__ = ["Reading", "decode", "note"]
-
-# Mutable: what a URL without its password stands for in this process. JSON never holds a password.
-_addresses: dict[str, Any] = {}
 
 
 class Reading:
@@ -58,10 +54,8 @@ class Reading:
 
     def check(self) -> str | None:
         """Ask the freshness query again; None where the database is the same and the answer too."""
-        if self.address is not None and "***" in self.address and self.address not in _addresses:
-            return f"the database {self.database} cannot be asked whether it changed: its password is not known here"
         try:
-            database = connections.resolve(_addresses.get(self.address or "", self.address))
+            database = connections.resolve(connections.recall(self.address))
             if database.label != self.database:
                 return f"the source is another database now: {database.label} instead of {self.database}"
             if self.sql is None:
@@ -86,23 +80,13 @@ _inputs.register(Reading.kind, "lore._querying.freshness:decode")
 
 def note(url: Any, database: connections.Database, freshness: Statement | None, plan: connections.Plan | None) -> None:
     """Note a database as an input of the cached function around; its freshness query runs now, before the reading."""
-    address = remember(url)
+    address = connections.remember(url)
     if freshness is None:
         _inputs.note(Reading(address, database.label, None, {}, None))
         return
     values = {name: _write_value(value) for name, value in freshness.values.items()}
     answer = ask(database, freshness, plan)
     _inputs.note(Reading(address, database.label, freshness.statement, values, answer))
-
-
-def remember(url: Any) -> str | None:
-    """Keep a database's address under a name without its password; return the name."""
-    if url is None:
-        return None
-    name = hide_password(url) if isinstance(url, str) else f"engine {connections.label_of(url)}"
-    if name != url:
-        _addresses[name] = url
-    return name
 
 
 def ask(database: connections.Database, statement: Statement, plan: connections.Plan | None = None) -> str:

@@ -121,6 +121,9 @@ class SQLite:
     def _reading(self, watch: Watch) -> Iterator[sqlite3.Connection]:
         """Hold a connection on which nothing can be changed."""
         with self._existing() as connection, _attached(connection, watch):
+            left_s = watch.left_s()
+            if left_s is not None:
+                connection.execute(f"PRAGMA busy_timeout = {round(min(left_s, _BUSY_S) * 1000)}")
             connection.execute("PRAGMA query_only = ON")
             try:
                 yield connection
@@ -372,9 +375,10 @@ def _write(connection: sqlite3.Connection, columns: list[frames.Outgoing], table
     values = [_storable(column) for column in columns]
     wanted = {column.name: _type(column, stored) for column, stored in zip(columns, values)}
     if present and if_exists == "replace":
-        if present == wanted:
+        if list(present) == list(wanted) and all(map(_is_like, present.values(), wanted.values())):
             connection.execute(f"DELETE FROM {target}")
         else:
+            _refuse_loss(connection, schema, name)
             connection.execute(f"DROP TABLE {target}")
             present = {}
     if not present:
@@ -383,6 +387,24 @@ def _write(connection: sqlite3.Connection, columns: list[frames.Outgoing], table
     into = ", ".join(quoted(None, key) for key in wanted)
     places = ", ".join("?" * len(wanted))
     connection.executemany(f"INSERT INTO {target} ({into}) VALUES ({places})", zip(*values))
+
+
+def _is_like(present: str, wanted: str) -> bool:
+    """Tell whether a declared type reads back as another does."""
+    return present == wanted or _kind(present) == _kind(wanted) != "decimal"
+
+
+def _refuse_loss(connection: sqlite3.Connection, schema: str | None, name: str) -> None:
+    """Refuse to replace a table by one of other columns while indexes or triggers would go with it."""
+    catalog = f"{quoted(None, schema)}.sqlite_master" if schema else "sqlite_master"
+    rows = connection.execute(
+        f"SELECT name FROM {catalog} WHERE tbl_name = ? AND type IN ('index', 'trigger') AND sql IS NOT NULL", [name]
+    ).fetchall()
+    if rows:
+        raise StatementError(
+            f"Table {name} cannot be replaced by one of other columns: {', '.join(row[0] for row in rows)} depends on "
+            f"it. Drop that first, or the table."
+        )
 
 
 def _present(connection: sqlite3.Connection, schema: str | None, name: str) -> dict[str, str]:

@@ -386,19 +386,12 @@ def _objects(column: Any, shape: Shape) -> Any:
 
 
 def _object_array(values: Sequence[Any]) -> Any:
-    """Make an array of objects; numpy itself would take lists of equal length for a second dimension."""
+    """Make a column of objects that stays one: pandas would take a bare array of texts for a column of text."""
     import numpy
+    import pandas
 
-    array = numpy.empty(len(values), dtype=object)
-    array[:] = values if not values or not isinstance(values[0], list) else _Sealed(values)
-    return array
-
-
-class _Sealed(list):  # type: ignore[type-arg]
-    """A list of lists that numpy fills in one by one."""
-
-    def __init__(self, values: Sequence[Any]) -> None:
-        super().__init__(values)
+    # one by one: numpy would take lists of equal length for a second dimension
+    return pandas.Series(numpy.fromiter(values, dtype=object, count=len(values)), dtype=object)
 
 
 _MAKERS: dict[str, Callable[[Any, Shape], Any]] = {

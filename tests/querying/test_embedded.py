@@ -169,6 +169,9 @@ def test_replace_keeps_an_index_of_equal_columns() -> None:
     write_sql(pd.DataFrame({"a": [2, 3]}), "indexed", if_exists="replace")
     assert [2, 3] == list(query("SELECT a FROM indexed ORDER BY a")["a"])
     assert ["by_a"] == list(query("SELECT index_name FROM duckdb_indexes()")["index_name"])
+    with pytest.raises(StatementError, match="by_a"):
+        write_sql(pd.DataFrame({"b": ["x"]}), "indexed", if_exists="replace")
+    assert [2, 3] == list(query("SELECT a FROM indexed ORDER BY a")["a"])
 
 
 def run_python(code: str, *arguments: str) -> subprocess.Popen[str]:

@@ -181,7 +181,7 @@ UNIQUE = uuid.uuid4()
         (np.bytes_(b"x"), b"x"),
         (np.datetime64("2020-01-02T03:04:05"), dt.datetime(2020, 1, 2, 3, 4, 5)),
         (np.datetime64("2020-01-02"), dt.datetime(2020, 1, 2)),
-        (np.datetime64("NaT"), None),
+        (np.datetime64("NaT", "us"), None),
         (np.timedelta64(90, "s"), dt.timedelta(seconds=90)),
         (np.array(7), 7),
         (pd.NA, None),
