@@ -33,7 +33,6 @@ first met.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from marshal import dumps
@@ -67,7 +66,7 @@ _SORTABLE = frozenset({int, str, bytes})
 _MARSHAL = 2  # the last version without references, whose bytes therefore depend on the value alone
 _DEEPEST_PLAIN = 16
 _MOST_PLAIN = 1 << 25
-_BATCH = 1 << 16
+_BATCH = 4096
 _LONGEST_SCALAR = 1 << 16
 
 
@@ -124,18 +123,12 @@ class Unkeyable(Exception):
 
 
 class Walk:
-    """
-    One walk over one value: what is being entered (for cycles) and what was already seen (for shared parts).
-
-    A digest asked for while another is being made on the same thread (code that closes over a value that holds the
-    code) continues the walk that is under way, so that cycles through both end.
-    """
+    """One walk over one value: what is being entered (for cycles) and what was already seen (for shared parts)."""
 
     __slots__ = ("classes", "done", "encoders", "lowest", "opened")
 
     def __init__(self) -> None:
-        under_way = getattr(_threads, "opened", None)
-        self.opened: dict[int, int] = {} if under_way is None else under_way
+        self.opened: dict[int, int] = {}
         self.done: dict[int, tuple[object, bytes]] = {}
         self.classes: dict[type, bytes] = {}
         self.encoders: dict[type, Encoder] = {}
@@ -194,12 +187,7 @@ class Walk:
         """Return the digest of the user's own code: a function or a class."""
         from lore._caching import code
 
-        before = getattr(_threads, "opened", None)
-        _threads.opened = self.opened
-        try:
-            return bytes(code.digest_of(value))
-        finally:
-            _threads.opened = before
+        return bytes(code.digest_of(value))
 
     def class_token(self, cls: type) -> bytes:
         """Return the token of a class: its name, and its code where that is the user's own."""
@@ -253,8 +241,9 @@ def state_token(state: dict[Any, Any], walk: Walk) -> bytes:
         items = dict(sorted(state.items()))
     except TypeError:  # a key that is not text; values are never compared, since keys differ
         return node(b"state", *sorted(node(b"", walk.token(k), walk.token(v)) for k, v in state.items()))
-    if _is_plain(items):
-        return _plain_token(items)
+    token = _plain_token(items) if _is_plain(items) else None
+    if token is not None:
+        return token
     names = tuple(items)
     return node(b"state", walk.token(names), *walk.tokens(items.values(), lambda i: f".{names[i]}"))
 
@@ -263,8 +252,17 @@ def state_token(state: dict[Any, Any], walk: Walk) -> bytes:
 
 
 def _scalar_token(value: Any) -> bytes:
-    token = b"M" + dumps(value, _MARSHAL)
-    return token if len(token) <= _LONGEST_SCALAR else b"D" + xxh3_128_digest(token)
+    kind = type(value)
+    if (kind is str or kind is bytes) and len(value) > _LONGEST_SCALAR:
+        return _long_token(value)
+    return b"M" + dumps(value, _MARSHAL)
+
+
+def _long_token(value: str | bytes) -> bytes:
+    """Encode a long text or long bytes without a copy of the bytes."""
+    if isinstance(value, str):
+        return node(b"long text", buffer_token(value.encode("utf-8", "surrogatepass")))
+    return node(b"long bytes", buffer_token(value))
 
 
 def _is_plain(value: Any) -> bool:
@@ -293,13 +291,17 @@ def _below(level: Iterable[Any]) -> Iterator[Any]:
             yield from value.values()
 
 
-def _plain_token(value: Any) -> bytes:
-    if len(value) <= _BATCH:
-        return b"P" + xxh3_128_digest(dumps(value, _MARSHAL))
-    items = iter(value.items() if type(value) is dict else value)
-    hasher = xxh3_128(dumps((type(value).__name__, len(value)), _MARSHAL))
-    while batch := tuple(islice(items, _BATCH)):
-        hasher.update(dumps(batch, _MARSHAL))
+def _plain_token(value: Any) -> bytes | None:
+    """Encode plain data at the speed of marshal; None where it holds more than two gigabytes in one piece."""
+    try:
+        if len(value) <= _BATCH:
+            return b"P" + xxh3_128_digest(dumps(value, _MARSHAL))
+        items = iter(value.items() if type(value) is dict else value)
+        hasher = xxh3_128(dumps((type(value).__name__, len(value)), _MARSHAL))
+        while batch := tuple(islice(items, _BATCH)):
+            hasher.update(dumps(batch, _MARSHAL))
+    except ValueError:
+        return None
     return b"L" + bytes(hasher.digest())
 
 
@@ -307,9 +309,8 @@ def _plain_token(value: Any) -> bytes:
 
 
 def _sequence(value: Any, walk: Walk) -> bytes:
-    if _is_plain(value):
-        return _plain_token(value)
-    return walk.inside(value, _mixed_sequence)
+    token = _plain_token(value) if _is_plain(value) else None
+    return token or walk.inside(value, _mixed_sequence)
 
 
 def _mixed_sequence(value: Any, walk: Walk) -> bytes:
@@ -317,9 +318,8 @@ def _mixed_sequence(value: Any, walk: Walk) -> bytes:
 
 
 def _dict(value: Any, walk: Walk) -> bytes:
-    if _is_plain(value):
-        return _plain_token(value)
-    return walk.inside(value, items_token)
+    token = _plain_token(value) if _is_plain(value) else None
+    return token or walk.inside(value, items_token)
 
 
 def items_token(value: Any, walk: Walk) -> bytes:
@@ -333,7 +333,7 @@ def members_token(value: Any, walk: Walk) -> bytes:
     """Return the token of a set's members in no order."""
     kinds = set(map(type, value))
     if len(kinds) == 1 and kinds <= _SORTABLE:
-        return node(b"set", b"sorted", _plain_token(sorted(value)))
+        return node(b"set", b"sorted", walk.token(sorted(value)))
     try:
         return node(b"set", *sorted(map(walk.token, value)))
     except Unkeyable as error:
@@ -361,7 +361,6 @@ _encoders: dict[type, Encoder] = {
     FunctionType: guarded(_function),
 }
 _found: WeakKeyDictionary[type, Encoder] = WeakKeyDictionary()
-_threads = threading.local()
 _NOWHERE = 1 << 60
 
 _HOMES = {

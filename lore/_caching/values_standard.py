@@ -151,6 +151,10 @@ def _mapping_proxy(value: Any, walk: Walk) -> bytes:
     return node(b"mapping proxy", items_token(value, walk))
 
 
+def _view(value: Any, walk: Walk) -> bytes:
+    return node(type(value).__name__.encode(), walk.token(list(value)))
+
+
 def _code(value: types.CodeType, walk: Walk) -> bytes:
     raise Unkeyable(value, "bytecode differs between versions of Python; pass the function")
 
@@ -170,6 +174,9 @@ _BY_TYPE: dict[type, Encoder] = {
     types.MethodWrapperType: guarded(_method_wrapper),
     types.MappingProxyType: guarded(_mapping_proxy),
     types.CodeType: _code,
+    type({}.keys()): guarded(_view),
+    type({}.values()): guarded(_view),
+    type({}.items()): guarded(_view),
     staticmethod: guarded(_wrapped_function),
     classmethod: guarded(_wrapped_function),
     property: guarded(_property),
