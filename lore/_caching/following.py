@@ -50,6 +50,7 @@ from lore._caching.probing import (
     made_on_demand,
     module_named,
     named_attributes,
+    options_of,
     origin_of,
     origin_of_class,
     qualname,
@@ -692,7 +693,8 @@ class Walk:
         for name, item in sorted(held.items()):
             if is_a(item, types.FunctionType | types.MethodType | functools.partial | type):
                 yield from (name.encode(), self.value(item, label))
-            elif inner is not None and name in ("targetoptions", "args", "kwargs", "keywords"):
+        if inner is not None:
+            for name, item in sorted(options_of(value).items()):
                 yield from (name.encode(), self._constant(item, label.at(name)))
 
 

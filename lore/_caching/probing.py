@@ -39,6 +39,7 @@ __all__ = [
     "made_on_demand",
     "module_named",
     "named_attributes",
+    "options_of",
     "origin_of",
     "origin_of_class",
     "qualname",
@@ -197,10 +198,17 @@ def attributes_of(value: Any) -> dict[str, Any]:
 def wrapped_by(value: Any) -> types.FunctionType | None:
     """Return the function that an object was made to stand for, if it is one."""
     try:
-        inner = value.__wrapped__
+        inner = value.function if hasattr(type(value), "__pydantic_validator__") else value.__wrapped__
     except Exception:
         return None
     return inner if callable(value) and is_a(inner, types.FunctionType) else None
+
+
+def options_of(value: Any) -> dict[str, Any]:
+    """Return what numba or pydantic were told about a function that an object of theirs stands for."""
+    options = {name: getattr(value, name, None) for name in ("targetoptions", "validate_return")}
+    config = getattr(getattr(value, "config_wrapper", None), "config_dict", None)
+    return {name: option for name, option in {**options, "config": config}.items() if option is not None}
 
 
 def named_attributes(value: Any) -> Iterator[tuple[str, Any]]:

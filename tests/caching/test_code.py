@@ -354,6 +354,12 @@ COUNTS = {
         main("import pydantic\nP = pydantic.create_model('P', a=(int, 1))\ndef f(x): return P().a"), [("int, 1", "int, 2")]
     ),
     "an enumeration made by a call": Edit(main("import enum\nP = enum.Enum('P', 'a b')\ndef f(x): return P.a"), [("'a b'", "'b a'")]),
+    "how pydantic checks a call": Edit(
+        main("import pydantic\n@pydantic.validate_call(config={'strict': True})\ndef g(x: int): return x\ndef f(x): return g(x)"), [("True", "False")]
+    ),
+    "the body of a function whose calls pydantic checks": Edit(
+        main("import pydantic\n@pydantic.validate_call\ndef g(x: int): return x\ndef f(x): return g(x)"), [("return x\n", "return -x\n")], "g()"
+    ),
     "a limit in an annotation": Edit(
         main("from typing import Annotated\nK = Annotated[int, 3]\ndef f(x): return K"), [("int, 3", "int, 4")]
     ),
