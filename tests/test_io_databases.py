@@ -233,7 +233,18 @@ def test_many_columns(url: Any, table: str) -> None:
     """A thousand columns go there and back."""
     frame = pd.DataFrame(np.arange(2000).reshape(2, 1000)).rename(columns=lambda n: f"c{n}")
     write_sql(frame, table, url)
-    assert_same(frame, query(f"SELECT * FROM {table} ORDER BY c0", url))
+    read = query(f"SELECT * FROM {table} ORDER BY c0", url)
+    assert_same(frame, read)
+    read["another"] = 1
+
+
+def test_json_that_is_text(url: Any, table: str) -> None:
+    """A column of JSON documents that happen to be texts stays a column of objects."""
+    write_sql(pd.DataFrame({"j": pd.Series([{"a": 1}, None], dtype=object)}), table, url)
+    if is_sqlite(url):
+        pytest.skip("SQLite's json is text")
+    frame = query("SELECT CAST('\"a\"' AS JSON) AS j", url)
+    assert ("object", "a") == (str(frame["j"].dtype), frame["j"][0])
 
 
 def test_if_exists(url: Any, table: str) -> None:

@@ -201,7 +201,8 @@ def _of_objects(values: list[Any], kind: str, shape: Shape) -> Any:
 
 def _assemble(arrays: list[Any], columns: Sequence[Column], rows: int) -> pd.DataFrame:
     pandas = require("pandas", extra="sql")
-    frame = pandas.DataFrame(dict(enumerate(arrays)), index=pandas.RangeIndex(rows), copy=False)
+    # Of more than a hundred blocks pandas warns when a column is added: join them by copying.
+    frame = pandas.DataFrame(dict(enumerate(arrays)), index=pandas.RangeIndex(rows), copy=len(columns) > 100)
     frame.columns = pandas.Index([column.name for column in columns], dtype="str")
     return frame
 

@@ -201,6 +201,9 @@ def _frame(columns: list[Column], parts: list[list[Any]], count: int, *, nullabl
     import pandas as pd
 
     built = {number: column.build(parts[number], nullable) for number, column in enumerate(columns)}
+    for number, values in built.items():
+        if values.dtype == object:  # a bare array of objects that are all texts (JSON) would become a column of text
+            built[number] = pd.Series(values, dtype=object)
     # Many small blocks would make pandas warn about fragmentation when a column is added.
     frame = pd.DataFrame(built, index=pd.RangeIndex(count), copy=len(columns) > 100)
     frame.columns = pd.Index([column.name for column in columns], dtype="str")
