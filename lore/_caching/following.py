@@ -140,9 +140,6 @@ class Label(typing.NamedTuple):
         return self._replace(name=f"{self.name}.{name}")
 
 
-_UNNAMED = Label("", "")
-
-
 class Walk:
     """
     One walk from one function or class.
@@ -431,9 +428,8 @@ class Walk:
         """A package's decorator may read annotations, as pydantic's `validate_call` does: there they count."""
         if not is_a(wrapped, types.FunctionType):
             return _NOTHING
-        return self.value(
-            tuple(f"{name}: {type_text(kind)}" for name, kind in wrapped.__annotations__.items()), _UNNAMED
-        )
+        told = tuple(f"{name}: {type_text(kind)}" for name, kind in wrapped.__annotations__.items())
+        return self._constant(told, Label("annotations", f"of {qualname(wrapped)}()", wrapped.__code__.co_filename))
 
     def _defaults(self, function: types.FunctionType, label: Label) -> Iterator[bytes]:
         code, defaults, keywords = function.__code__, function.__defaults__, function.__kwdefaults__
