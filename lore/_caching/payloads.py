@@ -159,6 +159,16 @@ class Payload:
             self._meta = json.loads(self._data[_PROLOGUE_SIZE : _PROLOGUE_SIZE + self._meta_size])
         return self._meta
 
+    def peek(self, size: int) -> bytes:
+        """Return the first bytes of `meta` as they were written, which spares a hit the JSON."""
+        return bytes(self._data[_PROLOGUE_SIZE : _PROLOGUE_SIZE + min(size, self._meta_size)])
+
+    @property
+    def in_one(self) -> bytes | None:
+        """The pickle of a value that has no buffers beside it, else None: what was verified once loads from this."""
+        end = self._head_size + self._stream_size
+        return None if self._buffers else bytes(self._data[self._head_size : end])
+
     @property
     def checksum(self) -> bytes:
         """The 16 bytes that tell the value's bytes from all others, as they were written."""

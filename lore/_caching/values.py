@@ -227,7 +227,18 @@ def buffer_token(buffer: Any) -> bytes:
 
 def type_name(value: object) -> str:
     cls = type(value)
-    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    module = module_of(cls)
+    return cls.__qualname__ if module == "builtins" else f"{module}.{cls.__qualname__}"
+
+
+def module_of(cls: type) -> str:
+    """Return the name of a class's module; a class may hide it behind a descriptor for its instances."""
+    module: object = cls.__module__
+    return module if isinstance(module, str) else ""
+
+
+def package_of(cls: type) -> str:
+    return module_of(cls).partition(".")[0]
 
 
 def guarded(encode: Encoder) -> Encoder:
@@ -388,7 +399,7 @@ def find(cls: type) -> Encoder:
 
 def remember(cls: type, encode: Encoder) -> None:
     """Remember how values of a class are encoded, as long as the class lives."""
-    lasting = cls.__module__.partition(".")[0] in _LASTING
+    lasting = package_of(cls) in _LASTING
     (_encoders if lasting else _found)[cls] = encode
 
 
@@ -400,7 +411,7 @@ def _find(cls: type) -> Encoder:
     if hasattr(cls, "__lore_fingerprint__"):
         return guarded(values_objects.offered)
     for base in cls.__mro__:
-        home = _HOMES.get(base.__module__.partition(".")[0])
+        home = _HOMES.get(package_of(base))
         if home is not None:
             encode: Encoder | None = import_module(f"lore._caching.{home}").find(cls)
             if encode is not None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from xxhash import xxh3_128, xxh3_128_digest
 
-from lore._caching.values import Encoder, Walk, guarded, leaf, node
+from lore._caching.values import Encoder, Walk, guarded, leaf, node, package_of
 from lore._caching.values_objects import instance
 
 __all__ = ["array_token", "content_digest", "dtype_token", "find", "is_opaque"]
@@ -35,7 +35,7 @@ def find(cls: type) -> Encoder | None:
     if issubclass(cls, numpy.ndarray):
         return guarded(_subclass)
     if issubclass(cls, numpy.generic):
-        return _scalar if cls.__module__ == "numpy" else None
+        return _scalar if package_of(cls) == "numpy" else None
     if issubclass(cls, numpy.dtype):
         return lambda value, walk: node(b"dtype", dtype_token(value, walk))
     return _sparse(cls) or _torch(cls)
@@ -86,7 +86,7 @@ def _dtype_token(dtype: Any, walk: Walk) -> bytes:
         return node(b"sub-array", dtype_token(inner, walk), walk.token(shape))
     if dtype.kind == "T":
         return node(b"strings", walk.token(getattr(dtype, "na_object", "")), walk.token(getattr(dtype, "coerce", True)))
-    return leaf("dtype", dtype.type.__module__.partition(".")[0], dtype.name, dtype.str)
+    return leaf("dtype", package_of(dtype.type), dtype.name, dtype.str)
 
 
 def content_digest(value: Any) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any
 
 from xxhash import xxh3_128
 
-from lore._caching.values import Encoder, Walk, node
+from lore._caching.values import Encoder, Walk, node, package_of
 from lore._extras import require
 
 __all__ = ["column_token", "find"]
@@ -20,9 +20,9 @@ __all__ = ["column_token", "find"]
 
 def find(cls: type) -> Encoder | None:
     """Return the encoder of a type of pyarrow's or polars', or None where it is an object like any other."""
-    root = next((base.__module__.partition(".")[0] for base in cls.__mro__ if base.__module__ != "builtins"), "")
+    root = next((name for base in cls.__mro__ if (name := package_of(base)) in ("pyarrow", "polars")), "")
     if root == "polars":
-        return _POLARS.get(cls.__name__)
+        return _POLARS.get(cls.__name__) if package_of(cls) == "polars" else None
     arrow = require("pyarrow", "sql")
     for kind, encode in (
         (arrow.Table, _table),
@@ -86,7 +86,9 @@ def _content(column: Any, walk: Walk) -> Iterable[bytes]:
     if is_.is_dictionary(kind):
         return _dictionary(column, walk)
     if is_.is_string_view(kind) or is_.is_binary_view(kind):
-        return _content(column.cast(arrow.large_string() if is_.is_string_view(kind) else arrow.large_binary()), walk)
+        return _content(
+            _contiguous(column, arrow.large_string() if is_.is_string_view(kind) else arrow.large_binary()), walk
+        )
     if is_.is_large_string(kind) or is_.is_large_binary(kind) or is_.is_string(kind) or is_.is_binary(kind):
         return (_nulls(column), *_texts(column))
     if is_.is_boolean(kind):
@@ -102,6 +104,15 @@ def _content(column: Any, walk: Walk) -> Iterable[bytes]:
     if _width(kind):
         return (_nulls(column), _buffers(_fixed(chunk) for chunk in column.chunks))
     return (walk.token(column.to_pylist()),)
+
+
+def _contiguous(column: Any, kind: Any) -> Any:
+    """Lay the texts of views one after the other."""
+    arrow = require("pyarrow", "sql")
+    try:
+        return column.cast(kind)
+    except arrow.ArrowNotImplementedError:  # before pyarrow 18
+        return arrow.chunked_array([arrow.array(column.to_pylist(), kind)])
 
 
 def _buffers(pieces: Iterable[Any]) -> bytes:

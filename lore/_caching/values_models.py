@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from types import FunctionType
 from typing import Any
 
-from lore._caching.values import Encoder, Unkeyable, Walk, guarded, node
+from lore._caching.values import Encoder, Unkeyable, Walk, guarded, node, module_of, package_of
 from lore._caching.values_objects import is_own
 
 __all__ = ["find"]
@@ -28,7 +28,7 @@ _CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 def find(cls: type) -> Encoder | None:
     """Return the encoder of a class of Keras' or TensorFlow's, or None where it is an object like any other."""
-    if cls.__module__.startswith("sklearn."):
+    if package_of(cls) == "sklearn":
         return guarded(_neighbours) if hasattr(cls, "get_tree_stats") else None
     keras = sys.modules.get("keras")
     if keras is not None:
@@ -84,7 +84,7 @@ def _weight(weight: Any, walk: Walk) -> bytes:
 def _own_code(value: Any, walk: Walk) -> Iterator[bytes]:
     """Yield tokens of the user's own classes and functions among the layers."""
     for layer in value._flatten_layers():
-        if is_own(type(layer).__module__):
+        if is_own(module_of(type(layer))):
             yield walk.class_token(type(layer))
         for name, item in sorted(vars(layer).items()):
             if type(item) is FunctionType and is_own(item.__module__):

@@ -22,6 +22,7 @@ from lore._caching.values import (
     items_token,
     leaf,
     members_token,
+    module_of,
     node,
     remember,
     state_token,
@@ -165,9 +166,10 @@ def _known(state: dict[Any, Any]) -> dict[Any, Any]:
 
 def class_token(cls: type, walk: Walk) -> bytes:
     """Encode a class: by name where a package or the standard library brings it, else by its code."""
-    if is_own(cls.__module__):
+    module = module_of(cls)
+    if module and is_own(module):
         return b"C" + walk.code(cls)
-    return leaf("class", cls.__module__, cls.__qualname__)
+    return leaf("class", module, cls.__qualname__)
 
 
 def function_token(function: FunctionType, walk: Walk) -> bytes:

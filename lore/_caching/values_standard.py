@@ -11,7 +11,7 @@ import types
 from operator import attrgetter
 from typing import Any
 
-from lore._caching.values import Encoder, Unkeyable, Walk, buffer_token, guarded, items_token, leaf, node
+from lore._caching.values import Encoder, Unkeyable, Walk, buffer_token, guarded, items_token, leaf, node, package_of
 from lore._caching.values_objects import class_token
 
 __all__ = ["find"]
@@ -27,7 +27,7 @@ def find(cls: type) -> Encoder | None:
         return _module
     if issubclass(cls, tuple) and hasattr(cls, "_fields") and cls.__new__ is not tuple.__new__:
         return guarded(_named_tuple)
-    encode = _BY_NAME.get((cls.__module__.partition(".")[0], cls.__qualname__))
+    encode = _BY_NAME.get((package_of(cls), cls.__qualname__))
     return encode or _BY_TYPE.get(cls)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from xxhash import xxh3_128, xxh3_128_digest
 
-from lore._caching.values import Encoder, Unkeyable, Walk, guarded, leaf, node
+from lore._caching.values import Encoder, Unkeyable, Walk, guarded, leaf, node, package_of
 from lore._caching.values_arrays import array_token, content_digest, dtype_token, is_opaque
 from lore._caching.values_objects import instance
 
@@ -25,7 +25,7 @@ _PIECE = 1 << 20
 def find(cls: type) -> Encoder | None:
     """Return the encoder of a type of pandas', or None where it is an object like any other."""
     pandas = sys.modules["pandas"]
-    if cls.__name__ in _SCALARS and cls.__module__.startswith("pandas."):
+    if cls.__name__ in _SCALARS and package_of(cls) == "pandas":
         return _SCALARS[cls.__name__]
     for kind, encode in (
         (pandas.DataFrame, _frame),
@@ -159,7 +159,7 @@ def values_token(values: Any, walk: Walk) -> bytes:
 
 def _dtype(dtype: Any, walk: Walk) -> bytes:
     """Encode a dtype; those of pandas by class, text and what the text leaves out (missing values, categories)."""
-    if type(dtype).__module__.partition(".")[0] == "numpy":
+    if package_of(type(dtype)) == "numpy":
         return dtype_token(dtype, walk)
     name = type(dtype).__name__
     if name == "CategoricalDtype":
