@@ -59,6 +59,7 @@ class Arguments:
         self._bind = _binder(self.parameters, self.wires, self._msgspec.UNSET)
         self._wrong = (self._msgspec.MsgspecError, ValueError, RecursionError)
         self._required_count = len(self.required)
+        self._quoted = tuple(b'"%s"' % name.encode() for name in self.wires)
         self.call = _caller(function, self.parameters)
         if self.whole is not None:
             self.from_json = self._whole_from_json  # type: ignore[method-assign]
@@ -177,8 +178,12 @@ class Arguments:
 
     def _refuse_twice(self, body: bytes) -> None:
         """Refuse a name given twice in the outermost object: two readers of such a body may see two values."""
-        if b"\\" not in body and all(body.count(b'"%s"' % name.encode()) < 2 for name in self.wires):
-            return
+        if b"\\" not in body:
+            for name in self._quoted:
+                if body.count(name) > 1:
+                    break
+            else:
+                return
         pairs: list[tuple[str, Any]] = []
 
         def last(found: list[tuple[str, Any]]) -> dict[str, Any]:

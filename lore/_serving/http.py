@@ -7,6 +7,7 @@ allocated that the response does not need.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,6 +29,21 @@ Answer = Callable[[dict[str, Any]], Reply]
 Headers = list[tuple[str, str]]
 
 _is_clean_id = re.compile(r"[A-Za-z0-9._~+/=:@-]{1,128}").fullmatch
+
+
+_prefix = ""
+_count = itertools.count()
+
+
+def _begin_ids() -> None:
+    """Start the request ids of this process: half of one is random, the other half counts."""
+    global _prefix, _count
+    _prefix, _count = os.urandom(8).hex(), itertools.count()
+
+
+_begin_ids()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_ids)
 
 
 class Page:
@@ -113,7 +129,7 @@ class Core:
         """Answer one request."""
         started = perf_counter()
         given = environ.get("HTTP_X_REQUEST_ID")
-        own_id = given if given is not None and _is_clean_id(given) else os.urandom(16).hex()
+        own_id = given if given is not None and _is_clean_id(given) else f"{_prefix}{next(_count):016x}"
         token = request_id.set(own_id)
         path = environ.get("PATH_INFO", "")
         method = environ["REQUEST_METHOD"]
@@ -147,8 +163,7 @@ class Core:
             headers.append(("Content-Length", str(len(body))))
         elapsed_s = perf_counter() - started
         request_event(name, status, elapsed_s)
-        if logs.wanted():
-            logs.request(method, path, status, elapsed_s, len(body), own_id, name)
+        logs.request(method, path, status, elapsed_s, len(body), own_id, name)
         start_response("200 OK" if status == 200 else status_line(status), headers)
         return [body] if method != "HEAD" else [b""]
 
@@ -219,8 +234,7 @@ class Core:
             if error is not None:
                 logs.failure("request failed while streaming", error, request=own_id, endpoint=name)
             request_event(name, status, elapsed_s)
-            if logs.wanted():
-                logs.request(method, path, status, elapsed_s, nbytes, own_id, name)
+            logs.request(method, path, status, elapsed_s, nbytes, own_id, name)
 
         stream = _Stream(first, blocks, own_id, finished, _LAST_WORDS.get(headers[0][1]))
         start_response("200 OK", headers)
