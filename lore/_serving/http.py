@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import perf_counter
 from typing import Any
 
-from lore._serving import logs
+from lore._serving import limits, logs
 from lore._serving.access import Guard
 from lore._serving.admission import Admission
 from lore._serving.answers import EVENTS, NDJSON
@@ -95,6 +95,8 @@ class Core:
         self._routes: dict[str, dict[str, tuple[str, Answer, Headers]]] = {}
         self._pages = pages
         self._admission: Admission | None = None
+        self._room = limits.Slots(1)
+        self._batched: set[str] = set()
         self._ready = ready
         self._prefixes: dict[int, str] = {200: "200 OK"}
         for endpoint in endpoints:
@@ -112,6 +114,7 @@ class Core:
     def admit(self, count: int) -> None:
         """Keep no more than so many requests at or before the endpoints from now on; refuse one more with a 503."""
         self._admission = Admission(count)
+        self._room = limits.Slots(count)
 
     def _add(self, endpoint: Endpoint) -> None:
         methods = self._routes.setdefault(_wsgi(endpoint.path), {})
@@ -122,6 +125,8 @@ class Core:
                     f"Give one of them another path: @lore.endpoint('/other')."
                 )
             methods[method] = (endpoint.name, endpoint.answer_for(method), [])
+        if endpoint.options.batch is not None:
+            self._batched.add(endpoint.name)
         if "GET" in methods:
             methods["HEAD"] = methods["GET"]
 
@@ -145,7 +150,7 @@ class Core:
             if self._is_plain or name in self._pages:
                 content_type, body = answer(environ)
             else:
-                content_type, body = self._answer_inside(answer, environ)
+                content_type, body = self._answer_inside(name, answer, environ)
             headers = [("Content-Type", content_type), ("X-Request-ID", own_id)]
             if extra:
                 headers += extra
@@ -167,12 +172,22 @@ class Core:
         start_response("200 OK" if status == 200 else status_line(status), headers)
         return [body] if method != "HEAD" else [b""]
 
-    def _answer_inside(self, answer: Answer, environ: dict[str, Any]) -> Reply:
-        """Answer an endpoint's request once the process is warm and where there is room."""
+    def _answer_inside(self, name: str, answer: Answer, environ: dict[str, Any]) -> Reply:
+        """
+        Answer an endpoint's request once the process is warm and where there is room.
+
+        Rows that wait for a batch must all be inside, where they wait together: they only count.
+        """
         if self._ready is not None:
             self._ready()
         if self._admission is None:
             return answer(environ)
+        if name in self._batched:
+            self._room.take()
+            try:
+                return answer(environ)
+            finally:
+                self._room.give(None)
         entered = self._admission.enter()
         try:
             return answer(environ)

@@ -233,6 +233,26 @@ def test_concurrent_requests_through_the_app(client: Any) -> None:
     assert found == expected
 
 
+def test_rows_wait_inside_the_line_together() -> None:
+    """The line in front of endpoints that compute does not keep rows from meeting in one call."""
+    sizes = []
+
+    @lore.endpoint(batch=64)
+    def busy(x: list[int]) -> list[int]:
+        sizes.append(len(x))
+        end = time.perf_counter() + 0.05
+        while time.perf_counter() < end:
+            pass
+        return x
+
+    app = lore.serve.app(busy)
+    app.admit(64)
+    with ThreadPoolExecutor(32) as pool:
+        found = list(pool.map(lambda i: app.test_client().post("/busy", json={"x": i}).json, range(64)))
+    assert found == list(range(64))
+    assert max(sizes) > 8
+
+
 @pytest.mark.parametrize("hint", [int, dict[str, int], "str"])
 def test_parameters_of_a_batch_are_many(hint: Any) -> None:
     """A parameter that cannot hold many rows is refused when the app is built."""
