@@ -9,13 +9,14 @@ import os
 import random
 import re
 import threading
+import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar
 
 from lore import _home
 from lore._extras import require
 from lore._querying.failures import Transient, hide_password
-from lore._querying.running import Cancelled, Watch, run, run_async
+from lore._querying.running import Cancelled, Watch, leave_to_parent, run, run_async
 from lore._querying.tables import Shape
 from lore.errors import DecorationError, QueryError, SourceError, SourceTimeout, StatementError
 
@@ -423,6 +424,8 @@ class _Stream:
         self._rows = rows
         self.watch = Watch(plan.timeout_s, plan.tick, database.bound_to_thread)
         self._step_lock = threading.RLock()
+        self._process = os.getpid()
+        _streams.add(self)
         self._open = contextlib.ExitStack()
         self._frames: Iterator[pd.DataFrame] | None = None
 
@@ -445,9 +448,25 @@ class _Stream:
         return first
 
     def close(self) -> None:
-        """End the query; wait for a step that is under way."""
-        with self._step_lock:
-            self._open.close()
+        """End the query; wait for a step that is under way. In a forked child, leave it to the parent."""
+        if os.getpid() == self._process:
+            with self._step_lock:
+                self._open.close()
+
+    def leave(self) -> None:
+        """Be of no use in a forked child, and do no harm to the parent's query."""
+        leave_to_parent(self._open, self._frames)
+
+
+_streams: weakref.WeakSet[_Stream] = weakref.WeakSet()
+
+
+def _leave_streams() -> None:
+    for stream in list(_streams):
+        stream.leave()
+
+
+os.register_at_fork(after_in_child=_leave_streams)
 
 
 def _persist(work: Callable[[], T], plan: Plan, watch: Watch) -> T:

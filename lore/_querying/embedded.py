@@ -158,7 +158,7 @@ class DuckDB:
     def _start(self, cursor: Any, statement: Statement, plan: Plan, watch: Watch) -> Any:
         """Begin a statement; nothing has run yet when this returns, except what cannot wait."""
         text, values = render(statement, placeholder="${}".format, adapt=_adapt, tag=plan.tag, long=_unnested)
-        _refuse_writing(text, statement.owner)
+        _refuse_writing(cursor, text, statement.owner)
         watch.attach(cursor.interrupt)
         return cursor.sql(text, params=values or None)
 
@@ -185,11 +185,11 @@ def _unnested(members: list[Any]) -> str | None:
 _READERS = frozenset({"SELECT", "EXPLAIN", "MULTI", "PRAGMA", "CALL", "RELATION"})
 
 
-def _refuse_writing(text: str, owner: str) -> None:
+def _refuse_writing(cursor: Any, text: str, owner: str) -> None:
     """Refuse what writes outside of the database, which a read-only connection does not stop: COPY TO, ATTACH, SET."""
     duckdb = require("duckdb", extra="sql")
     try:
-        kinds = [statement.type.name for statement in duckdb.extract_statements(text)]
+        kinds = [statement.type.name for statement in cursor.extract_statements(text)]
     except duckdb.Error:
         return  # running it gives the better message
     for kind in kinds:

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from lore.errors import LoreError
 
-__all__ = ["Cancelled", "Watch", "run", "run_async"]
+__all__ = ["Cancelled", "Watch", "leave_to_parent", "run", "run_async"]
 
 T = TypeVar("T")
 
@@ -217,3 +217,18 @@ def _serve(inbox: queue.SimpleQueue[_Job[Any]]) -> None:
 
 
 os.register_at_fork(after_in_child=_idle.clear)
+
+
+def leave_to_parent(*inherited: object) -> None:
+    """
+    Never destroy, in a forked child, what belongs to its parent.
+
+    The destructor of an inherited connection would wait for threads that are not here, or end the parent's query at
+    the server.
+    """
+    if not inherited:
+        return
+    import ctypes
+
+    for thing in inherited:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from lore._extras import require
-from lore._querying.running import Watch
+from lore._querying.running import Watch, leave_to_parent
 from lore.errors import QueryError
 
 __all__ = ["SharedFile", "file_of", "memory_of", "prepared"]
@@ -262,7 +262,6 @@ def _is_announced(path: str) -> bool:
 # housekeeping
 
 
-_graveyard: list[Any] = []
 _keeper: list[threading.Thread] = []
 
 
@@ -294,10 +293,10 @@ def _after_fork_in_child() -> None:
     global _files_lock
     _files_lock = threading.Lock()
     _keeper.clear()
-    _graveyard.append(dict(_memories))
+    leave_to_parent(*_memories.values())
     _memories.clear()
     for file in _files.values():
-        _graveyard.append(file.opened)
+        leave_to_parent(*file.opened)
         file.forget()
 
 

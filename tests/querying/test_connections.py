@@ -330,6 +330,23 @@ def test_fork(postgres_url: str) -> None:
     assert 5 == query("SELECT 5 AS n", postgres_url)["n"][0]
 
 
+def test_forked_child_leaves_its_parents_stream(postgres_url: str) -> None:
+    """A child that drops a stream it inherited does not end its parent's query."""
+
+    @sql_source(postgres_url)
+    def rows() -> str:
+        return "SELECT i, repeat('x', 100) AS x FROM generate_series(1, 200000) AS i"
+
+    stream = iter(rows.stream(rows=1000))
+    next(stream)
+    child = os.fork()
+    if not child:
+        stream.close()  # type: ignore[attr-defined]
+        os._exit(0)
+    assert 0 == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert 199_000 == sum(len(part) for part in stream)
+
+
 def test_engines(postgres_url: str) -> None:
     """An engine, and what knows one, is a database; its settings are as they were afterwards."""
     sa = pytest.importorskip("sqlalchemy")

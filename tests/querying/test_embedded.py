@@ -345,6 +345,28 @@ def _read_total(answers: Any) -> None:
     answers.put(int(query("SELECT sum(a) AS t FROM t")["t"][0]))
 
 
+def test_forked_child_ends_in_peace() -> None:
+    """A child that exits as usual, destructors and all, neither crashes nor hangs, and its parent's stream goes on."""
+    code = """
+        import os, sys
+        import pandas as pd
+        from lore.io import query, sql_source, write_sql
+        write_sql(pd.DataFrame({"a": range(100_000)}), "t")
+        query("SELECT * FROM t"), query("SELECT 1", "duckdb://")
+        @sql_source
+        def rows():
+            return "SELECT a FROM t"
+        stream = rows.stream(rows=1000)
+        next(stream)
+        child = os.fork()
+        if not child:
+            query("SELECT * FROM t"), query("SELECT 1", "duckdb://")
+            sys.exit(7)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), sum(map(len, stream)))
+    """
+    assert "7 99000" == finish(run_python(code))
+
+
 def test_killed_writer_leaves_the_old_table() -> None:
     """A process killed while it writes leaves the table as it was, and nobody waits for it."""
     write_sql(pd.DataFrame({"a": [1]}), "t")
