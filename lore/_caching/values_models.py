@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from types import FunctionType
 from typing import Any
 
-from lore._caching.values import Encoder, Unkeyable, Walk, guarded, node, module_of, package_of
+from lore._caching.values import Encoder, Unkeyable, Walk, guarded, module_of, node, package_of
 from lore._caching.values_objects import is_own
 
 __all__ = ["find"]
