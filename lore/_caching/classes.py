@@ -151,8 +151,9 @@ def described(cls: type) -> list[tuple[str, Any]]:
     for name in ("__struct_fields__", "__struct_defaults__"):  # msgspec keeps them outside of the class's dictionary
         if hasattr(cls, name) and name not in names:
             parts.append((name, getattr(cls, name)))
-    if _reads_annotations(cls):
-        parts.append(("annotations", _annotations(cls)))
+    told = _annotations(cls) if _reads_annotations(cls) else ()
+    if told:
+        parts.append(("annotations", told))
     return parts
 
 

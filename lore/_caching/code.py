@@ -9,13 +9,13 @@ differs between two of them.
 from __future__ import annotations
 
 import collections
-import contextlib
 import sys
 import types
 from typing import Any, NamedTuple
 
 import xxhash
 
+from lore import _warning
 from lore._caching import origins
 from lore._caching.facts import Fact, Facts, explain
 from lore._caching.following import Walk, content
@@ -128,8 +128,16 @@ _TRIES = 4
 def _walk(function: Any) -> Walk:
     """Walk; again if another thread changed something on the way; and if it cannot be, over what stands in the way."""
     for _ in range(_TRIES):
-        with contextlib.suppress(Exception):
+        try:
             return Walk(function)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    _warning.warn(
+        f"The code behind {name} could not be followed everywhere ({reason}). What could not be looked at counts by "
+        f"its type; a function that could not be read is taken for a new one in each process.",
+        once=f"code {name}",
+    )
     return Walk(function, strict=False)
 
 

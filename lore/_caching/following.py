@@ -339,7 +339,8 @@ class Walk:
         origin = origins.of_module(module)
         self._count(origin)
         if origin.kind != "own":
-            return b"module " + module.__name__.encode()
+            stated = module.__name__ if type(module) is types.ModuleType else type(module).__qualname__
+            return b"module " + stated.encode()
         return self._numbered(module, label)
 
     # --- records ------------------------------------------------------------------------------------------------------
@@ -446,7 +447,7 @@ class Walk:
     def _constant(self, value: object, label: Label) -> bytes:
         """Take a value that has a name, and write it down among the facts unless it has facts of its own."""
         known = self.value(value, label)
-        called = getattr(value, "__name__", None) if is_a(value, _NAMED) else None
+        called = _called(value)
         if called is not None:
             if called != label.name.rpartition(".")[2]:
                 self._note(label._replace(kind="name"), self._plain.get(known, known), value)
@@ -508,6 +509,8 @@ class Walk:
             return b"?"
         self.watch.attribute(cell, "cell_contents", value)
         label = Label("closure variable", f"{ref.name} of {qualname(function)}()", file)
+        if ref.name == "__class__":  # of super()
+            return self.value(value, label)
         return self._along(value, ref.path, label)
 
     def _own_attribute(self, function: types.FunctionType, name: str, file: str) -> bytes:
@@ -769,10 +772,17 @@ def _builtins_of(function: types.FunctionType) -> dict[str, Any]:
     return function.__builtins__  # type: ignore[attr-defined, no-any-return]
 
 
+def _called(value: Any) -> str | None:
+    """Return the name that a function, class or module gives itself; a module that is not loaded yet stays so."""
+    if is_a(value, types.ModuleType):
+        return str(value.__dict__.get("__name__"))
+    return str(value.__name__) if is_a(value, _NAMED) else None
+
+
 def _shown(name: str, value: Any) -> str:
     if is_a(value, _NAMED):
-        module = getattr(value, "__module__", None)
-        return f"{module}.{value.__qualname__}" if module else str(value.__name__)
+        module = None if is_a(value, types.ModuleType) else getattr(value, "__module__", None)
+        return f"{module}.{value.__qualname__}" if module else str(_called(value))
     if value is not None and (type(value) in _ATOMS or type(value) in _CONTAINERS or type(value) in _FROZEN):
         return shown(name, value)
     return ""

@@ -76,7 +76,11 @@ def of_module_named(name: str) -> Origin:
 
 
 def of_module(module: ModuleType) -> Origin:
-    """Tell whose module this is."""
+    """Tell whose module this is; a stand-in that loads another when asked belongs to who wrote the stand-in."""
+    if type(module) is not ModuleType:
+        writer = of_module_named(type(module).__module__)
+        if writer.kind == "package":
+            return writer
     names = module.__dict__
     filename = names.get("__file__")
     if isinstance(filename, str):
@@ -85,9 +89,11 @@ def of_module(module: ModuleType) -> Origin:
             return origin
     if filename is None and isinstance(names.get("__path__"), object) and "__path__" in names:
         return _of_namespace(tuple(names["__path__"]))
-    name = str(names.get("__name__", ""))
-    top = name.partition(".")[0]
-    return PYTHON if top in sys.builtin_module_names or top in sys.stdlib_module_names else OWN
+    top = str(names.get("__name__", "")).partition(".")[0]
+    if top in sys.builtin_module_names or top in sys.stdlib_module_names:
+        return PYTHON
+    # a stand-in that loads the real module when asked belongs to the package that it is named after
+    return OWN if top in ("", "__main__", "__mp_main__") else _of_unloaded(top)
 
 
 def _of_namespace(paths: tuple[str, ...]) -> Origin:

@@ -29,6 +29,7 @@ import pytest
 from lore import _wrapping
 from lore._caching import reading
 from lore._caching.code import Code, digest_of, explain
+from lore.errors import LoreWarning
 
 
 @pytest.fixture(name="load")
@@ -564,6 +565,7 @@ STRANGE = {
 }
 
 
+@pytest.mark.filterwarnings("ignore::lore.errors.LoreWarning")
 @pytest.mark.parametrize("name", STRANGE)
 def test_strange_globals_do_no_harm(name: str) -> None:
     """Whatever a name is bound to, the digest is there, and the same at the second look and in a second function."""
@@ -578,6 +580,22 @@ def test_strange_globals_do_no_harm(name: str) -> None:
     digest = first.digest()
     assert digest == first.digest() == second.digest()
     assert isinstance(first.facts(), dict)
+
+
+def test_code_that_cannot_be_followed_is_told_once_and_found_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of lore's own costs one warning and computing anew, never a wrong result."""
+
+    def broken(*_: object) -> object:
+        raise ValueError("a fault")
+
+    def f(x: int) -> int:
+        return x
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lore._caching.following.read", broken)
+        with pytest.warns(LoreWarning, match=r"could not be followed everywhere \(ValueError: a fault\)"):
+            first = Code.of(f).digest()
+        assert Code.of(f).digest() != first
 
 
 def test_a_function_that_is_no_function() -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,29 @@ def test_a_part_of_a_namespace_counts_by_the_version_of_who_brings_it(site: Site
     site.install("the-tool", "1.1", {"shared/tool/__init__.py": "def use(x): return x"})
     assert explain(outer, site.look()[1]) == ["the-tool 1.0 -> 1.1"]
     assert explain(inner, site.look("from inner import f\n")[1]) == ["the-tool 1.0 -> 1.1"]
+
+
+def test_a_module_that_a_package_loads_when_asked_is_left_alone(site: Site) -> None:
+    """A stand-in such as TensorFlow's for Keras is the package's, loaded or not, and is not loaded to look at it."""
+    lazy = """
+        import importlib, types
+        class Lazy(types.ModuleType):
+            def __init__(self): self.__dict__.clear()
+            def __getattr__(self, name):
+                self.__dict__.update(importlib.import_module("tool.real").__dict__)
+                return self.__dict__[name]
+        later = Lazy()
+        """
+    files = {"tool/__init__.py": textwrap.dedent(lazy), "tool/real.py": "def use(x): return x"}
+    site.install("tool", "1.0", files)
+    site.write(
+        site.folder / "main.py", "import tool\nfrom tool import later\ndef f(x): return later.use(x), tool.later.use(x)"
+    )
+    check = "from lore._caching.code import Code\nfrom main import f\nimport sys\nbefore = Code.of(f).digest()\n"
+    check += "assert 'tool.real' not in sys.modules\nf(1)\nassert Code.of(f).digest() == before\n"
+    _, old = site.look(check)
+    site.install("tool", "1.1", files)
+    assert explain(old, site.look()[1]) == ["tool 1.0 -> 1.1"]
 
 
 def test_where_code_comes_from() -> None:
