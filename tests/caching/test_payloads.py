@@ -187,6 +187,22 @@ def test_a_second_load_of_one_payload_gives_what_was_stored_or_nothing(path: Pat
         payload.load(verify=False)
 
 
+def test_readers_do_not_see_each_other(path: Path) -> None:
+    """Threads that load one file and write into what they got each have their own."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    written(path, VALUES["many"])
+
+    def spoil(number: int) -> set[int]:
+        mine = payloads.open(path).load()
+        for array in mine:
+            array += number
+        return {int(array[0]) - i for i, array in enumerate(mine)}
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(spoil, range(40))) == [{number} for number in range(40)]
+
+
 def test_a_value_outlives_its_file(path: Path) -> None:
     """A loaded value stays good when the file is replaced or removed."""
     value = payloads.open(written(path, GRID)).load()

@@ -802,6 +802,17 @@ def test_a_plain_value_loads_no_other_package() -> None:
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "\n"
 
 
+def test_threads_agree() -> None:
+    """Threads that key the same values at the same moment find the same keys."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    values = [value for family in ("containers", "objects", "pandas", "arrow") for value in DIFFERENT[family]]
+    expected = list(map(fingerprint, values))
+    with ThreadPoolExecutor(8) as pool:
+        for found in pool.map(lambda _: list(map(fingerprint, values)), range(16)):
+            assert found == expected
+
+
 # --- properties -----------------------------------------------------------------------------------------------------
 
 scalars = (
