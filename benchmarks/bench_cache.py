@@ -21,41 +21,53 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-ROUNDS = 7
+ROUNDS = 21
 
 
-def timed(call: Callable[[], Any], times: int) -> float:
-    """Return microseconds per call."""
-    begun = time.perf_counter()
+class Taken(NamedTuple):
+    """Microseconds per call: the best and the median round by the clock, the best by the processor."""
+
+    best: float
+    median: float
+    cpu: float
+
+
+def timed(call: Callable[[], Any], times: int) -> tuple[float, float]:
+    """Return microseconds per call, by the clock and by the processor."""
+    cpu, begun = time.process_time(), time.perf_counter()
     for _ in range(times):
         call()
-    return (time.perf_counter() - begun) / times * 1e6
+    return (time.perf_counter() - begun) / times * 1e6, (time.process_time() - cpu) / times * 1e6
 
 
-def interleaved(calls: dict[str, Callable[[], Any]], times: int, rounds: int = ROUNDS) -> dict[str, tuple[float, float]]:
-    """Let every call take its turn in every round; return the best and the median of each, in microseconds."""
-    taken: dict[str, list[float]] = {name: [] for name in calls}
+def interleaved(calls: dict[str, Callable[[], Any]], times: int, rounds: int = ROUNDS) -> dict[str, Taken]:
+    """Let every call take its turn in every round."""
+    rows: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
     for call in calls.values():
         call()
     gc.disable()
     try:
         for _ in range(rounds):
             for name, call in calls.items():
-                taken[name].append(timed(call, times))
+                rows[name].append(timed(call, times))
     finally:
         gc.enable()
-    return {name: (min(each), statistics.median(each)) for name, each in taken.items()}
+    return {
+        name: Taken(min(row)[0], statistics.median(wall for wall, _ in row), min(cpu for _, cpu in row))
+        for name, row in rows.items()
+    }
 
 
-def show(title: str, results: dict[str, tuple[float, float]], unit: str = "us") -> None:
+def show(title: str, results: dict[str, Taken], unit: str = "us") -> None:
     scale = {"us": 1.0, "ms": 1e-3}[unit]
     print(f"\n{title}")
-    print(f"  {'':28} {'best':>10} {'median':>10}   beside lore")
-    own = results["lore"][0]
-    for name, (best, median) in results.items():
-        print(f"  {name:28} {best * scale:10.2f} {median * scale:10.2f}   {best / own:8.1f}x")
+    print(f"  {unit:28} {'best':>10} {'median':>10} {'cpu':>10}   best and cpu beside lore's")
+    own = results["lore"]
+    for name, taken in results.items():
+        numbers = " ".join(f"{number * scale:10.2f}" for number in taken)
+        print(f"  {name:28} {numbers}   {taken.best / own.best:8.1f}x {taken.cpu / own.cpu:8.1f}x")
 
 
 # --- the functions ---------------------------------------------------------------------------------------------------
@@ -72,7 +84,7 @@ def plain(carrier: str, distance: float, hour: int = 9) -> dict[str, float]:
     return {"delay": helper(distance, hour), "chance": 0.25}
 
 
-def hits(entries: int, folder: Path) -> dict[str, tuple[float, float]]:
+def hits(entries: int, folder: Path) -> dict[str, Taken]:
     """Fill each cache with entries and time the hit of one of them."""
     import cachier
     import diskcache
@@ -111,16 +123,15 @@ def hits(entries: int, folder: Path) -> dict[str, tuple[float, float]]:
     if fill_cachier:
         calls["cachier"] = lambda: by_cachier("AA", 0.0)
     assert stored.cache_contains("AA", 0.0)
-    results = interleaved(calls, 300)
+    results = interleaved(calls, 60)
     spread = iter(range(10**9))
-    results["lore, another entry each"] = interleaved(
-        {"each": lambda: stored("AA", float(next(spread) * 7919 % entries))}, 300
-    )["each"]
+    each = {"each": lambda: stored("AA", float(next(spread) * 7919 % entries))}
+    results["lore, another entry each"] = interleaved(each, 60)["each"]
     disk.close()
     return results
 
 
-def memory_hits() -> dict[str, tuple[float, float]]:
+def memory_hits() -> dict[str, Taken]:
     import lore
 
     kept = lore.cached(memory=8)(plain)
@@ -131,11 +142,11 @@ def memory_hits() -> dict[str, tuple[float, float]]:
             "functools.lru_cache": lambda: remembered("AA", 0.0),
             "the function itself": lambda: plain("AA", 0.0),
         },
-        5_000,
+        2_000,
     )
 
 
-def misses(folder: Path) -> dict[str, tuple[float, float]]:
+def misses(folder: Path) -> dict[str, Taken]:
     import diskcache
     import joblib
 
@@ -152,7 +163,7 @@ def misses(folder: Path) -> dict[str, tuple[float, float]]:
             "diskcache": lambda: by_diskcache("AA", float(next(number))),
             "joblib": lambda: memory("AA", float(next(number))),
         },
-        100,
+        30,
     )
     disk.close()
     return results
@@ -195,7 +206,7 @@ def large(folder: Path) -> None:
         interleaved(
             {"lore": lambda: stored.cache_refresh(1), "joblib": lambda: by_joblib.call(1)},
             1,
-            rounds=3,
+            rounds=5,
         ),
         "ms",
     )
@@ -228,7 +239,7 @@ def large(folder: Path) -> None:
     )
     show(
         "store it",
-        interleaved({"lore": lambda: stored_model.cache_refresh(1), "joblib": lambda: joblib_model.call(1)}, 1, 3),
+        interleaved({"lore": lambda: stored_model.cache_refresh(1), "joblib": lambda: joblib_model.call(1)}, 1, 5),
         "ms",
     )
 

@@ -11,9 +11,11 @@ import base64
 import json
 import math
 import os
+import pickle
 import re
+import struct
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -31,6 +33,7 @@ __all__ = [
     "facts_name",
     "is_entry",
     "listed",
+    "opened",
     "read",
     "read_facts",
     "signing_key",
@@ -41,7 +44,17 @@ __all__ = [
 
 # A clock of another machine may be a little ahead; an entry from further in the future has no age to speak of.
 _SKEW_S = 2.0
+_SMALL = 4096
+# The environment is asked on every hit, and os.environ takes eight times as long to say that a name is not there.
+_environment: Mapping[bytes, bytes] = getattr(os.environ, "_data", os.environb)
 _KEY = re.compile(r"[0-9a-f]{32}")
+
+# How the text of an entry's meta begins: a mark, the key, three doubles (created, elapsed, expires) in hexadecimal.
+_PLAIN, _MORE = '{"head":"-', '{"head":"+'
+_TIMES = struct.Struct("<3d")
+_KEY_AT = len(_PLAIN)
+_TIMES_AT = _KEY_AT + 32
+_HEAD_SIZE = _TIMES_AT + 2 * _TIMES.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,30 +125,73 @@ class Stored:
         elapsed_s: how long the function took.
         inputs: what the function read.
         later: a plain function answered with an awaitable.
+        data: the bytes it was found as.
+        signed_with: the key that its signature was checked with, None where none is set.
     """
 
-    __slots__ = ("_payload", "_place", "created_s", "elapsed_s", "expires_s", "inputs", "key", "later")
+    __slots__ = (
+        "_format",
+        "_payload",
+        "_pickle",
+        "_place",
+        "created_s",
+        "data",
+        "elapsed_s",
+        "expires_s",
+        "inputs",
+        "key",
+        "later",
+        "signed_with",
+    )
 
-    def __init__(self, payload: payloads.Payload, store: Store, name: str) -> None:
-        meta = payload.meta
-        self._payload = payload
+    def __init__(self, data: Any, store: Store, name: str) -> None:
+        self.data = data
+        self.signed_with = signing_key()
+        self._payload = payloads.Payload(data, self.signed_with)
         self._place = (store, name)
+        self.inputs: Sequence[_inputs.Input] = ()
+        self.later = False
+        self._format: dict[str, Any] | None = None
         try:
-            self.key: str = meta["key"]
-            self.created_s = float(meta["created_s"])
-            self.elapsed_s = float(meta["elapsed_s"])
-            expires_s = meta["expires_s"]
-            self.expires_s = math.inf if expires_s is None else float(expires_s)
-            inputs = meta["inputs"]
-            self.inputs = [_inputs.decode(facts) for facts in inputs] if inputs else ()
-            self.later = "later" in meta
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            self._read_head(self._payload.peek(_HEAD_SIZE).decode())
+        except (KeyError, TypeError, ValueError, AttributeError, struct.error) as error:
             raise IntegrityError(f"It is no entry of this version of lore ({error!r}).") from None
+
+    def _read_head(self, head: str) -> None:
+        """Read what every hit needs from a text of fixed length, and the rest from JSON only where there is a rest."""
+        mark = head[: len(_PLAIN)]
+        if mark not in (_PLAIN, _MORE):
+            raise ValueError("another kind of head")
+        self.key = head[_KEY_AT:_TIMES_AT]
+        self.created_s: float
+        self.elapsed_s: float
+        self.expires_s: float
+        self.created_s, self.elapsed_s, self.expires_s = _TIMES.unpack(bytes.fromhex(head[_TIMES_AT:]))
+        if mark == _MORE:
+            meta = self._payload.meta
+            self.inputs = [_inputs.decode(facts) for facts in meta["inputs"]]
+            self.later = meta["later"]
+            self._format = meta["format"]
+
+    def remember(self) -> bool:
+        """
+        Keep the pickle of a small value that was verified at hand for `again`; tell whether it is of that kind.
+        """
+        small = type(self.data) is bytes and len(self.data) <= _SMALL and self._format is None
+        self._pickle = self._payload.in_one if small else None
+        return self._pickle is not None
+
+    def again(self) -> Any:
+        """Return the value of an entry that was verified before and is found with the same bytes."""
+        try:
+            return pickle.loads(self._pickle)  # type: ignore[arg-type]
+        except Exception:
+            return self._payload.load(verify=False)  # which says what is wrong
 
     @property
     def nbytes(self) -> int:
         """The size of the entry, the file in an open format included."""
-        return self._payload.nbytes + (self._payload.meta["format"]["nbytes"] if "format" in self._payload.meta else 0)
+        return self._payload.nbytes + (self._format["nbytes"] if self._format else 0)
 
     @property
     def story(self) -> dict[str, Any]:
@@ -149,12 +205,12 @@ class Stored:
     @property
     def checksum(self) -> str:
         """What tells the bytes of this value from those of any other, in 32 hexadecimal digits."""
-        meta = self._payload.meta
-        return str(meta["format"]["checksum"]) if "format" in meta else self._payload.checksum.hex()
+        return str(self._format["checksum"]) if self._format else self._payload.checksum.hex()
 
     def until(self, ttl_s: float) -> float:
         """Return when the entry ceases to be valid for a function with a ttl."""
-        return self.expires_s if ttl_s == math.inf else min(self.expires_s, self.created_s + ttl_s)
+        until_s = self.created_s + ttl_s
+        return until_s if until_s < self.expires_s else self.expires_s
 
     def why_invalid(self, ttl_s: float) -> list[str]:
         """Return everything that makes the entry invalid, in words; nothing for one as good as when it was made."""
@@ -164,14 +220,14 @@ class Stored:
     def verify(self) -> None:
         """Check every byte; IntegrityError says what is wrong."""
         self._payload.verify()
-        if "format" in self._payload.meta:
-            open_formats.verify(*self._place, self._payload.meta["format"])
+        if self._format:
+            open_formats.verify(*self._place, self._format)
 
     def load(self, verify: bool = True) -> Any:
         """Return the value, private to the caller."""
-        if "format" in self._payload.meta:
+        if self._format:
             # A signature covers the file through its checksum, so with a key it is compared in any case.
-            return open_formats.load(*self._place, self._payload.meta["format"], verify or signing_key() is not None)
+            return open_formats.load(*self._place, self._format, verify or self.signed_with is not None)
         return self._payload.load(verify)
 
 
@@ -239,9 +295,12 @@ def read(store: Store, name: str) -> Stored | None:
         OSError: the store cannot be read.
     """
     data = store.open(name)
-    if data is None:
-        return None
-    stored = Stored(payloads.Payload(data, signing_key()), store, name)
+    return None if data is None else opened(data, store, name)
+
+
+def opened(data: Any, store: Store, name: str) -> Stored:
+    """Do what `read` does with bytes that were read already."""
+    stored = Stored(data, store, name)
     if not name.endswith(stored.key):
         raise IntegrityError(f"The entry is that of another call: its key is {stored.key}.")
     return stored
@@ -260,20 +319,13 @@ def write(
     format_: dict[str, Any] | None = None,
 ) -> None:
     """Write an entry to a file: the other side of `read`. With `format_` the value lies in a file of its own."""
-    meta: dict[str, Any] = {
-        "key": key,
-        "created_s": time.time(),
-        "expires_s": None if expires_s == math.inf else expires_s,
-        "elapsed_s": elapsed_s,
-        "inputs": [_inputs.encode(item) for item in inputs],
-        "story": base64.b64encode(json.dumps(story).encode()).decode(),
-    }
-    if later:
-        meta["later"] = True
-    if format_ is not None:
-        meta["format"] = format_
-        value = None
-    payloads.dump(value, meta, file, key=signing_key())
+    plain = not inputs and not later and format_ is None
+    times = _TIMES.pack(time.time(), elapsed_s, expires_s).hex()
+    meta: dict[str, Any] = {"head": f"{'-' if plain else '+'}{key}{times}"}
+    if not plain:
+        meta |= {"inputs": [_inputs.encode(item) for item in inputs], "later": later, "format": format_}
+    meta["story"] = base64.b64encode(json.dumps(story).encode()).decode()
+    payloads.dump(value if format_ is None else None, meta, file, key=signing_key())
 
 
 def write_facts(facts: dict[str, Any], file: BinaryIO) -> None:
@@ -293,8 +345,7 @@ def read_facts(store: Store, folder: str, code: str) -> dict[str, Any] | None:
 
 def signing_key() -> bytes | None:
     """Return what signs entries, or None."""
-    text = os.environ.get("LORE_SIGNING_KEY")
-    return text.encode() if text else None
+    return _environment.get(b"LORE_SIGNING_KEY") or None
 
 
 def is_entry(name: str) -> bool:

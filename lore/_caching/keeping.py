@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextvars import ContextVar
 from time import perf_counter
 from typing import Any, Literal, NamedTuple, NoReturn, TypeVar
@@ -26,7 +26,7 @@ from lore import _inputs
 from lore._caching import entries, flights, open_formats, references, stories, values
 from lore._caching.binding import Binder
 from lore._caching.code import Code
-from lore._caching.entries import Stored, why_invalid
+from lore._caching.entries import Stored, signing_key, why_invalid
 from lore._caching.references import Ref
 from lore._caching.stores import Claim, Store
 from lore._timing import spans
@@ -39,6 +39,7 @@ __all__ = ["Keeper", "Plan", "disabled"]
 T = TypeVar("T")
 
 _LARGE = 4 << 20
+_MOST_KNOWN = 256
 
 disabled: ContextVar[bool] = ContextVar("lore_cache_disabled", default=False)
 
@@ -60,28 +61,23 @@ class Plan(NamedTuple):
 Outcome = Literal["miss", "stale"] | IntegrityError | OSError
 
 
-class Found:
-    """A valid result: the value, and what whoever builds on it must know."""
+# A valid result: the value, when it was made, how long that took, until when it is valid, what it was made from.
+# A plain tuple, because one is made on every hit.
+Found = tuple[Any, float, float, float, Sequence[_inputs.Input]]
 
-    __slots__ = ("created_s", "elapsed_s", "expires_s", "inputs", "turn", "value")
 
-    def __init__(self, value: Any, created_s: float, elapsed_s: float, expires_s: float, inputs: Any) -> None:
-        self.value = value
-        self.created_s = created_s
-        self.elapsed_s = elapsed_s
-        self.expires_s = expires_s
-        self.inputs = inputs
-        self.turn = 0
+class Kept:
+    """A result that stays in the process, and when it had its turn."""
+
+    __slots__ = ("found", "turn")
+
+    def __init__(self, found: Found, turn: int) -> None:
+        self.found = found
+        self.turn = turn
 
     def still_valid(self) -> bool:
-        return why_invalid(self.created_s, self.expires_s, self.inputs) is None
-
-    def tell(self) -> None:
-        """Let a cached function above inherit what this result was made from."""
-        if self.inputs or self.expires_s is not math.inf:
-            for item in self.inputs:
-                _inputs.note(item)
-            _inputs.expire(self.expires_s)
+        _, created_s, _, until_s, inputs = self.found
+        return why_invalid(created_s, until_s, inputs) is None
 
 
 class Keeper:
@@ -110,10 +106,10 @@ class Keeper:
         self.folder = _folder_of(self.stored_name)
         self.binder = Binder(signature_of(function), plan.ignore)
         self.code = Code.of(function) if plan.code else None
-        self.key_code = Code.of(plan.key) if plan.code and plan.key is not None else None
+        self.code_digest = _digest_of(self.code, Code.of(plan.key) if plan.key is not None else None)
         self.hits = self.misses = self.stale = self.errors = 0
         self.saved_s = 0.0
-        self._memory: dict[str, Found] = {}
+        self._memory: dict[str, Kept] = {}
         self._memory_of: Store | None = None
         self._turn = 0
         self._prefix = self.folder + "/"
@@ -122,16 +118,18 @@ class Keeper:
         )
         self._told_facts: set[tuple[str, str]] = set()
         self._slow = False
+        self._known: dict[str, Stored] = {}
         self._answers: Literal["at once", "later", "in parts"] | None = None
+        self._open_store, self._ttl_s, self._verify = plan.store, plan.ttl_s, plan.verify
         self.look = self._look_kept if plan.memory else self.find
 
     # -- keys
 
     def parts(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[bytes]:
         """Return the digests of the values that a call's key is made of."""
-        named = self._counting(args, kwargs)
+        counting = self._counting(args, kwargs)
         try:
-            return [values.digest(value) for value in named]
+            return list(map(values.digest, counting))
         except UnkeyableArgument:
             self._complain(args, kwargs)
 
@@ -159,14 +157,6 @@ class Keeper:
     def key_of(self, parts: list[bytes]) -> str:
         """Return the key of a call from its parts."""
         return xxh3_128_hexdigest(self._fixed + self.code_digest() + b"".join(parts))
-
-    def code_digest(self) -> bytes:
-        """Return the digest of everything the function runs; empty with `code=False`."""
-        if self.code is None:
-            return b""
-        if self.key_code is None:
-            return self.code.digest()
-        return self.code.digest() + self.key_code.digest()
 
     def key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """Return the key of a call."""
@@ -207,37 +197,51 @@ class Keeper:
         """
         name = self._prefix + key
         try:
-            store = self.plan.store()
-            stored = entries.read(store, name)
-            if stored is None:
+            store = self._open_store()
+            data = store.open(name)
+            if data is None:
                 return "miss"
-            until_s = stored.until(self.plan.ttl_s)
-            if why_invalid(stored.created_s, until_s, stored.inputs) is not None:
+            stored = self._known.get(key)
+            known = stored is not None and stored.data == data and stored.signed_with == signing_key()
+            if stored is None or not known:
+                stored = entries.opened(data, store, name)
+            inputs, until_s = stored.inputs, stored.until(self._ttl_s)
+            if (inputs or until_s != math.inf) and why_invalid(stored.created_s, until_s, inputs) is not None:
                 return "stale"
-            value = stored.load(self.plan.verify)
+            value = stored.again() if known else stored.load(self._verify)
             store.used(name)
         except (IntegrityError, OSError) as error:
             return error
-        if stored.nbytes > _LARGE or stored.inputs:
-            self._notice(stored.nbytes, stored.inputs)
-        found = Found(value, stored.created_s, stored.elapsed_s, until_s, stored.inputs)
+        if not known:
+            self._learn(key, stored)
+        found = value, stored.created_s, stored.elapsed_s, until_s, inputs
         self._count_hit(key, found, since)
         return found
 
-    def _notice(self, nbytes: int, inputs: Iterable[_inputs.Input]) -> None:
-        """Remember whether finding a result may take so long that an event loop should not wait for it."""
-        if nbytes > _LARGE or any(item.kind not in ("file", "folder") for item in inputs):
+    def _learn(self, key: str, stored: Stored) -> None:
+        """
+        Remember a small entry that was checked byte by byte: the same bytes need not be checked again.
+
+        Also remember whether finding results may take so long that an event loop should not wait for it.
+        """
+        if self._verify and stored.remember():
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[key] = stored
+        if stored.nbytes > _LARGE or any(item.kind not in ("file", "folder") for item in stored.inputs):
             self._slow = True
 
     def _count_hit(self, key: str, found: Found, since: float) -> None:
+        _, _, elapsed_s, until_s, inputs = found
         spent_s = perf_counter() - since
-        saved_s = found.elapsed_s - spent_s
-        if saved_s < 0.0:
-            saved_s = 0.0
+        saved_s = elapsed_s - spent_s if elapsed_s > spent_s else 0.0
         self.hits += 1
         self.saved_s += saved_s
-        found.tell()
-        spans.cache_event(self.name, "hit", saved_s, key, found.inputs)
+        if inputs or until_s != math.inf:  # what is made from this result inherits
+            for item in inputs:
+                _inputs.note(item)
+            _inputs.expire(until_s)
+        spans.cache_event(self.name, "hit", saved_s, key, inputs)
         spans.add_overhead(spent_s)
 
     def _count_failure(self, key: str, outcome: Outcome) -> None:
@@ -273,18 +277,16 @@ class Keeper:
         if store is not self._memory_of:
             self._memory, self._memory_of = {}, store
         kept = self._memory.get(key)
-        if kept is None:
-            found = self.find(key, since)
-            return self._remember(key, found) if isinstance(found, Found) else found
-        if kept.still_valid():
-            self._turn = kept.turn = self._turn + 1
-            self._count_hit(key, kept, since)
-            return kept
-        self._memory.pop(key, None)
+        if kept is not None:
+            if kept.still_valid():
+                self._turn = kept.turn = self._turn + 1
+                self._count_hit(key, kept.found, since)
+                return kept.found
+            self._memory.pop(key, None)
         found = self.find(key, since)
-        if isinstance(found, Found):
+        if isinstance(found, tuple):
             return self._remember(key, found)
-        return "stale" if found == "miss" else found
+        return "stale" if kept is not None and found == "miss" else found
 
     # -- calling, plain functions
 
@@ -296,8 +298,8 @@ class Keeper:
         parts = self.parts(args, kwargs)
         key = self.key_of(parts)
         found = self.look(key, since)
-        if isinstance(found, Found):
-            return found.value
+        if isinstance(found, tuple):
+            return found[0]
         return self.compute(key, args, kwargs, parts, found, since)
 
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -321,8 +323,8 @@ class Keeper:
         while (flight := flights.board(key)) is not None:
             flight.wait()
             found = outcome if anew else self.look(key, since)
-            if isinstance(found, Found):
-                return found.value
+            if isinstance(found, tuple):
+                return found[0]
             if flight.lost and not anew:
                 self._count_failure(key, outcome)
                 return self.run(args, kwargs)
@@ -331,8 +333,8 @@ class Keeper:
             with self._claimed(key):
                 self._look_again(key, outcome)
                 found = outcome if anew else self.look(key, since)
-                if isinstance(found, Found):
-                    return found.value
+                if isinstance(found, tuple):
+                    return found[0]
                 self._count_failure(key, outcome)
                 story = self.story(args, kwargs, parts)
                 args, kwargs = references.resolved(args, kwargs)
@@ -376,8 +378,8 @@ class Keeper:
         parts = self.parts(args, kwargs)
         key = self.key_of(parts)
         found = await self._aside(self.look, key, since)
-        if isinstance(found, Found):
-            return found.value
+        if isinstance(found, tuple):
+            return found[0]
         return await self.compute_async(key, args, kwargs, parts, found, since)
 
     async def compute_async(
@@ -396,8 +398,8 @@ class Keeper:
         while (flight := flights.board(key)) is not None:
             await flight.wait_async()
             found = outcome if anew else await self._aside(self.look, key, since)
-            if isinstance(found, Found):
-                return found.value
+            if isinstance(found, tuple):
+                return found[0]
             if flight.lost and not anew:
                 self._count_failure(key, outcome)
                 return await self.run(args, kwargs)
@@ -406,8 +408,8 @@ class Keeper:
             async with self._claimed_async(key):
                 self._look_again(key, outcome)
                 found = outcome if anew else await self._aside(self.look, key, since)
-                if isinstance(found, Found):
-                    return found.value
+                if isinstance(found, tuple):
+                    return found[0]
                 self._count_failure(key, outcome)
                 story = self.story(args, kwargs, parts)
                 args, kwargs = references.resolved(args, kwargs)
@@ -554,7 +556,7 @@ class Keeper:
         until_s = min(now + self.plan.ttl_s, recorder.expires_s)
         _inputs.expire(until_s)
         if self.plan.memory:
-            self._remember(key, Found(value, now, elapsed_s, until_s, recorder.inputs), anew=True)
+            self._remember(key, (value, now, elapsed_s, until_s, recorder.inputs), anew=True)
             return True
         return kept
 
@@ -595,16 +597,16 @@ class Keeper:
 
     def _remember(self, key: str, found: Found, anew: bool = False) -> Found:
         """Keep a result in the process and return the one that callers get: the first that was there."""
-        self._turn = found.turn = self._turn + 1
-        memory = self._memory
+        self._turn += 1
+        memory, kept = self._memory, Kept(found, self._turn)
         if anew:
-            memory[key] = found
+            memory[key] = kept
         else:
-            found = memory.setdefault(key, found)
+            kept = memory.setdefault(key, kept)
         while len(memory) > self.plan.memory:
             oldest = min(list(memory.items()), key=lambda item: item[1].turn)[0]
             memory.pop(oldest, None)
-        return found
+        return kept.found
 
     # -- one entry, all entries
 
@@ -687,7 +689,17 @@ class Keeper:
     def forget_memory(self) -> None:
         """Drop what is kept in the process."""
         self._memory.clear()
+        self._known.clear()
         self._told_facts.clear()
+
+
+def _digest_of(code: Code | None, key_code: Code | None) -> Callable[[], bytes]:
+    """Return what gives the digest of everything that a function runs; with `code=False` there is nothing to give."""
+    if code is None:
+        return bytes
+    if key_code is None:
+        return code.digest
+    return lambda: code.digest() + key_code.digest()
 
 
 class _NoClaim:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -20,14 +21,21 @@ _own: weakref.WeakValueDictionary[str, Store] = weakref.WeakValueDictionary()
 _chosen: Store | None = None
 _home_seen: Path | None = None
 _home_store: Store | None = None
+# Asked on every call. While the variable holds the very same object and says an absolute path, nothing has changed.
+_environment: Mapping[bytes, bytes] = getattr(os.environ, "_data", os.environb)
+_named: bytes | None = None
 
 
 def current() -> Store:
     """Return the store of all functions that name none: what `use` has set, else the folder `cache` in lore's home."""
-    global _home_seen, _home_store
+    global _home_seen, _home_store, _named
     if _chosen is not None:
         return _chosen
+    named = _environment.get(b"LORE_HOME")
+    if named is not None and named is _named and _home_store is not None:
+        return _home_store
     home = _home.home()
+    _named = named if named is not None and os.path.isabs(named) else None
     if home is not _home_seen or _home_store is None:
         _home_store = opened(home / "cache")
         _home_seen = home

@@ -242,7 +242,7 @@ class _Lease:
         self._generation = 0
         self._seen: tuple[int, bytes] | None = None
         self._seen_s = 0.0
-        self._stop: threading.Event | None = None
+        self._heart: tuple[threading.Event, threading.Thread] | None = None
 
     def try_acquire(self) -> bool:
         if self._seen is None and self._create():
@@ -266,18 +266,21 @@ class _Lease:
             pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)
 
     def release(self) -> None:
-        if self._stop is None:
+        if self._heart is None:
             return
-        self._stop.set()
-        self._stop = None
+        (stop, thread), self._heart = self._heart, None
+        stop.set()
+        thread.join(self._store.lease_s)  # or a beat that is under way writes again what is removed now
         for generation in range(self._generation, -1, -1):
             self._store.remove(self._place(generation))
 
     def _create(self) -> bool:
         if not self._store.create(self._place(), self._content(0)):
             return False
-        self._stop = threading.Event()
-        threading.Thread(target=self._keep_alive, args=(self._stop,), name="lore-lease", daemon=True).start()
+        stop = threading.Event()
+        thread = threading.Thread(target=self._keep_alive, args=(stop,), name="lore-lease", daemon=True)
+        thread.start()
+        self._heart = stop, thread
         return True
 
     def _keep_alive(self, stop: threading.Event) -> None:
@@ -288,14 +291,6 @@ class _Lease:
             beat += 1
             with contextlib.suppress(OSError):
                 self._store.replace(place, self._content(beat))
-        if beat:  # a beat that was under way may have written the object again after it was removed
-            with contextlib.suppress(OSError):
-                self._clean(place)
-
-    def _clean(self, place: str) -> None:
-        content = self._store.read(place)
-        if content is not None and json.loads(content)["owner"] == self._owner:
-            self._store.remove(place)
 
     def _place(self, generation: int | None = None) -> str:
         return f"{self._path}.{self._generation if generation is None else generation}"

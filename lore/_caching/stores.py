@@ -20,6 +20,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from time import perf_counter
 from typing import Any, BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 from lore._warning import warn
@@ -37,6 +38,7 @@ ABOUT_CODE = "code-"
 OPEN_SUFFIXES = (".arrow", ".joblib", ".keras", ".npy", ".parquet")
 _SMALL = 1 << 16
 _MAPPED = 4 << 20
+_READING = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
 _TOUCH_S = 60.0
 _LEFT_OVER_S = 3600.0
 _ENFORCE_S = 600.0
@@ -210,11 +212,10 @@ class FolderStore:
         A map is copy-on-write: who changes it changes no file. Files of a few megabytes are read as well, because a
         map would take the process down if somebody cut its file short in place.
         """
+        path = self._root + name if name.endswith(OPEN_SUFFIXES) else self._root + name + SUFFIX
         try:
-            descriptor = os.open(self.path_of(name), os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return None
-        except NotADirectoryError:
+            descriptor = os.open(path, _READING)
+        except (FileNotFoundError, NotADirectoryError):
             return None
         try:
             data = os.read(descriptor, _SMALL)
@@ -413,19 +414,18 @@ class _Uses:
     The modification time is free for this: what an entry says of its own age stands inside it.
     """
 
-    __slots__ = ("__weakref__", "_new", "_root", "_started_s")
+    __slots__ = ("__weakref__", "_due_s", "_new", "_root")
 
     def __init__(self, root: str) -> None:
         self._root = root
         self._new: dict[str, float] = {}
-        self._started_s = time.time()
+        self._due_s = perf_counter() + _TOUCH_S
         _all_uses.add(self)
 
     def note(self, name: str) -> None:
         """Remember that an entry is used now."""
-        now = time.time()
-        self._new[name] = now
-        if not 0 <= now - self._started_s < _TOUCH_S:
+        now_s = self._new[name] = perf_counter()
+        if now_s > self._due_s:
             self.flush()
 
     def forget(self, name: str) -> None:
@@ -434,11 +434,13 @@ class _Uses:
 
     def flush(self) -> None:
         """Write down what is not written yet."""
-        self._started_s = time.time()
+        now_s = perf_counter()
+        since_s = time.time() - now_s
+        self._due_s = now_s + _TOUCH_S
         new, self._new = self._new, {}
         for name, used_s in list(new.items()):
             with contextlib.suppress(OSError):
-                os.utime(self._root + name + SUFFIX, (used_s, used_s))
+                os.utime(self._root + name + SUFFIX, (since_s + used_s, since_s + used_s))
 
 
 _all_uses: weakref.WeakSet[_Uses] = weakref.WeakSet()
