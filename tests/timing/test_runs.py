@@ -72,7 +72,7 @@ def test_runs_is_a_frame() -> None:
 
 def test_statuses_while_it_runs_and_after(own_home: Path) -> None:
     """A run is running inside its block, seen from here and from another process, and finished after."""
-    code = "import lore; print(*lore.timing.runs()['status'])"
+    code = "from lore._timing import runs; print(*(run['status'] for run in runs.records()))"
 
     def elsewhere() -> str:
         return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
@@ -311,9 +311,9 @@ def test_a_thousand_runs_stay_fast(own_home: Path) -> None:
         name = f"20200101T000000-{number:08x}"
         (folder / f"{name}.jsonl").write_text(first.read_text().replace(first.stem, name))
     assert len(lore.timing.runs()) == 1_001
-    began = time.perf_counter()
+    began = time.thread_time()
     assert len(lore.timing.runs()) == 1_001
-    assert time.perf_counter() - began < 1.0
+    assert time.thread_time() - began < 0.5
 
 
 def test_damaged_files_do_not_hide_the_others(own_home: Path) -> None:
