@@ -333,7 +333,7 @@ def test_exact_decimals_in_arrow(connection: Any, path: str) -> None:
 )
 def test_what_has_no_counterpart_is_an_error(connection: Any, path: str, kind: str, literal: str) -> None:
     """A value that pandas cannot hold is an error that names the column and says what to do, never another value."""
-    with pytest.raises(QueryError, match=r"column 'v': .*(cast|filter)"):
+    with pytest.raises(QueryError, match=r"Column 'v': .*(cast|filter)"):
         read(connection, rows(kind, [None, literal]), path)
 
 
@@ -375,5 +375,5 @@ def test_float_reading_is_correctly_rounded(connection: Any) -> None:
 
 def test_text_that_is_not_utf8_is_an_error(connection: Any) -> None:
     """JSON that Python cannot take names its column."""
-    with pytest.raises(QueryError, match="column 'v': a JSON value cannot be parsed"):
+    with pytest.raises(QueryError, match="Column 'v': a JSON value cannot be parsed"):
         read(connection, f"SELECT '{'9' * 5000}'::json AS v", "copy")

@@ -14,12 +14,11 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from lore._extras import require
-
-from .cells import padding, walk
-from .columns import check_encoding, columns_of, copy_statement, describe, is_copyable, trim
-from .copying import pieces
-from .types import Column, Style
-from .writing import write
+from lore._querying.postgres.cells import padding, walk
+from lore._querying.postgres.columns import check_encoding, columns_of, copy_statement, describe, is_copyable, trim
+from lore._querying.postgres.copying import pieces
+from lore._querying.postgres.types import Column, Style
+from lore._querying.postgres.writing import write
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,9 +7,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from lore._querying.postgres.types import ArrayColumn, Column, Style, TextColumn, column_for
 from lore.errors import QueryError
-
-from .types import ArrayColumn, Column, Style, TextColumn, column_for
 
 __all__ = ["check_encoding", "columns_of", "copy_statement", "describe", "is_copyable", "trim"]
 

@@ -12,12 +12,11 @@ import contextlib
 import queue
 import threading
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from lore._querying.postgres.cells import Piece
 from lore.errors import QueryError
-
-from .cells import Piece
 
 __all__ = ["pieces"]
 
@@ -63,17 +62,15 @@ class _Sink:
         self.pieces: queue.Queue[Piece | BaseException | None] = queue.Queue(2)
         self._padding = bytes(padding)
         self._abandoned = self._done = False
-        self._rows = bytearray()
-        self._starts = array("q")
-        self._header = True
+        self._header_seen = False
+        self.write, self._finish = self._collector()
 
     def run(self, connection: Any, statement: str) -> None:
         """Run the statement; the last thing in `pieces` is an error or None."""
         try:
             with connection.cursor() as cursor:
                 cursor.copy_expert(statement, self, size=1 << 16)
-            self._starts.pop()
-            self._flush()
+            self._finish()
             self.pieces.put(None)
         except BaseException as error:
             if not self._abandoned:
@@ -81,27 +78,40 @@ class _Sink:
         finally:
             self._done = True
 
-    def write(self, row: bytes) -> None:
-        """Take what psycopg2 brings: one row, the first with COPY's header."""
-        if self._header:
-            self._header = False
-            row = row[_header_bytes(row) :]
-            if not row:
-                return
-        self._starts.append(len(self._rows) + 2)
-        self._rows += row
-        if len(self._rows) > _PIECE_BYTES:
-            self._flush()
+    def _collector(self) -> tuple[Callable[[bytes], None], Callable[[], None]]:
+        """Make the function that takes rows and the one that ends: closures, since every row pays for a lookup."""
+        rows, starts = bytearray(), array("q")
+        begin = starts.append
 
-    def _flush(self) -> None:
+        def write(row: bytes) -> None:
+            nonlocal rows, starts, begin
+            begin(len(rows))
+            rows += row
+            if len(rows) > _PIECE_BYTES:
+                self._hand_over(rows, starts)
+                rows, starts = bytearray(), array("q")
+                begin = starts.append
+
+        def finish() -> None:
+            self._hand_over(rows, starts, trailer=True)
+
+        return write, finish
+
+    def _hand_over(self, rows: bytearray, starts: array[int], *, trailer: bool = False) -> None:
+        """Make a piece of rows; before the first there is COPY's header, after the last its trailer."""
         import numpy as np
 
-        if not self._abandoned and self._starts:
-            size = len(self._rows)
-            self._rows += self._padding
-            self.pieces.put(Piece(np.frombuffer(self._rows, np.uint8), np.frombuffer(self._starts, "i8"), size))
-        self._rows = bytearray()
-        self._starts = array("q")
+        if self._abandoned:
+            return
+        end = starts.pop() if trailer else len(rows)
+        if starts and not self._header_seen:
+            self._header_seen = True
+            starts[0] = _header_bytes(rows)
+        if starts:
+            size = end - starts[0]
+            rows += self._padding
+            positions = np.frombuffer(starts, "i8") + 2
+            self.pieces.put(Piece(np.frombuffer(rows, np.uint8), positions, size))
 
     def abandon(self, connection: Any) -> None:
         """Cancel the statement if it still runs, and let what comes fall on the floor."""
@@ -114,7 +124,7 @@ class _Sink:
                     pass
 
 
-def _header_bytes(data: bytes) -> int:
+def _header_bytes(data: bytearray) -> int:
     """The length of COPY's header: signature, flags, and an extension that carries its length."""
     if not data.startswith(_SIGNATURE):
         raise QueryError("the server did not answer in binary COPY format")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from lore.errors import StatementError
 
 if TYPE_CHECKING:
-    from .cells import Array
+    from lore._querying.postgres.cells import Array
 
 __all__ = ["HEADER", "TRAILER", "Target", "encode_rows"]
 

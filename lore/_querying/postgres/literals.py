@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .cells import Array
+    from lore._querying.postgres.cells import Array
 
 __all__ = ["parse_array", "parse_bytes", "parse_interval", "parse_moments"]
 

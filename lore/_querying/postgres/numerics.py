@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .cells import Array, Cells
+    from lore._querying.postgres.cells import Array, Cells
 
 __all__ = ["HEAD", "decimals", "floats"]
 

@@ -29,14 +29,13 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
+from lore._querying.postgres import numerics
+from lore._querying.postgres.cells import Cells
+from lore._querying.postgres.literals import parse_array, parse_bytes, parse_interval, parse_moments
 from lore.errors import QueryError
 
-from . import numerics
-from .cells import Cells
-from .literals import parse_array, parse_bytes, parse_interval, parse_moments
-
 if TYPE_CHECKING:
-    from .cells import Array
+    from lore._querying.postgres.cells import Array
 
 __all__ = ["ArrayColumn", "Column", "Style", "column_for"]
 
@@ -125,7 +124,7 @@ class Column:
 
     def fail(self, why: str) -> QueryError:
         """Make the error that names this column."""
-        return QueryError(f"column {self.name!r}: {why}")
+        return QueryError(f"Column {self.name!r}: {why}")
 
 
 class NumberColumn(Column):

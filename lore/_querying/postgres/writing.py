@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lore._querying import frames
+from lore._querying.postgres.columns import check_encoding
+from lore._querying.postgres.encoding import HEADER, TRAILER, encode_rows
 from lore.errors import StatementError
-
-from .columns import check_encoding
-from .encoding import HEADER, TRAILER, encode_rows
 
 if TYPE_CHECKING:
     import pandas as pd
