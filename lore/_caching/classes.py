@@ -8,7 +8,6 @@ of their own, and write methods that their author did not.
 from __future__ import annotations
 
 import abc
-import dataclasses
 import enum
 import functools
 import inspect
@@ -157,9 +156,11 @@ def described(cls: type) -> list[tuple[str, Any]]:
     return parts
 
 
-def _field(field: dataclasses.Field[Any]) -> tuple[Any, ...]:
-    default = () if field.default is dataclasses.MISSING else (field.default,)
-    factory = () if field.default_factory is dataclasses.MISSING else (field.default_factory,)
+def _field(field: Any) -> tuple[Any, ...]:
+    from dataclasses import MISSING
+
+    default = () if field.default is MISSING else (field.default,)
+    factory = () if field.default_factory is MISSING else (field.default_factory,)
     flags = tuple(bool(getattr(field, name, False)) for name in ("init", "repr", "hash", "compare", "kw_only"))
     return default, factory, flags, dict(field.metadata)
 

@@ -9,21 +9,14 @@ whole. Constants stand in the records by content. Every look at something that m
 from __future__ import annotations
 
 import collections
-import datetime
-import decimal
 import enum
-import fractions
 import functools
-import logging
 import os
-import pathlib
-import re
 import struct
 import sys
 import threading
 import types
 import typing
-import uuid
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -66,24 +59,29 @@ from lore._caching.watching import Watch
 __all__ = ["Walk", "content"]
 
 _ATOMS = (type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented))
-# Values of these types never change: once digested, it is enough that they are still the same object.
-_FROZEN: frozenset[type] = frozenset(
+# Values of these types never change: once digested, it is enough that they are still the same object. By name, so that
+# none of their modules is loaded to ask.
+_FROZEN = frozenset(
     {
-        datetime.date,
-        datetime.datetime,
-        datetime.time,
-        datetime.timedelta,
-        datetime.timezone,
-        decimal.Decimal,
-        fractions.Fraction,
-        pathlib.PosixPath,
-        pathlib.WindowsPath,
-        pathlib.PurePosixPath,
-        pathlib.PureWindowsPath,
-        range,
-        re.Pattern,
-        slice,
-        uuid.UUID,
+        ("builtins", "range"),
+        ("builtins", "slice"),
+        ("datetime", "date"),
+        ("datetime", "datetime"),
+        ("datetime", "time"),
+        ("datetime", "timedelta"),
+        ("datetime", "timezone"),
+        ("decimal", "Decimal"),
+        ("fractions", "Fraction"),
+        ("pathlib", "PosixPath"),
+        ("pathlib", "PurePosixPath"),
+        ("pathlib", "PureWindowsPath"),
+        ("pathlib", "WindowsPath"),
+        ("pathlib._local", "PosixPath"),
+        ("pathlib._local", "PurePosixPath"),
+        ("pathlib._local", "PureWindowsPath"),
+        ("pathlib._local", "WindowsPath"),
+        ("re", "Pattern"),
+        ("uuid", "UUID"),
     }
 )
 _CALLABLES_IN_C = (
@@ -184,7 +182,7 @@ class Walk:
             return _atom(value)
         if kind in _CONTAINERS:
             return self._container(value, label)
-        if kind in _FROZEN:
+        if _is_frozen(kind):
             return self._by_content(value, label)
         if is_typing(value):
             return self._typing(value, label)
@@ -247,7 +245,7 @@ class Walk:
         """Take a value of somebody else's type by its content, or by its type where it has none that can be taken."""
         kind = type(value)
         self._mention(kind.__module__)
-        if issubclass(kind, logging.Logger):
+        if any((base.__module__, base.__name__) == ("logging", "Logger") for base in kind.__mro__):
             return b"logger"
         if issubclass(kind, _PASSING):
             return full_name(kind)
@@ -255,7 +253,7 @@ class Walk:
             digest = content(value)
         except Exception:
             return self._opaque(value)
-        if kind not in _FROZEN:
+        if not _is_frozen(kind):
             self.watch.content(value, digest)
         return digest
 
@@ -772,6 +770,10 @@ def _builtins_of(function: types.FunctionType) -> dict[str, Any]:
     return function.__builtins__  # type: ignore[attr-defined, no-any-return]
 
 
+def _is_frozen(kind: type) -> bool:
+    return (kind.__module__, kind.__qualname__) in _FROZEN
+
+
 def _called(value: Any) -> str | None:
     """Return the name that a function, class or module gives itself; a module that is not loaded yet stays so."""
     if is_a(value, types.ModuleType):
@@ -783,7 +785,7 @@ def _shown(name: str, value: Any) -> str:
     if is_a(value, _NAMED):
         module = None if is_a(value, types.ModuleType) else getattr(value, "__module__", None)
         return f"{module}.{value.__qualname__}" if module else str(_called(value))
-    if value is not None and (type(value) in _ATOMS or type(value) in _CONTAINERS or type(value) in _FROZEN):
+    if value is not None and (type(value) in _ATOMS or type(value) in _CONTAINERS or _is_frozen(type(value))):
         return shown(name, value)
     return ""
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import os
-import platform
 import re
 import sys
 from types import ModuleType
@@ -200,7 +199,7 @@ def _normal(name: str) -> str:
 
 def python_version() -> str:
     """Return the version of the interpreter and its standard library, such as "3.11.7"."""
-    return platform.python_version()
+    return "{}.{}.{}".format(*sys.version_info)
 
 
 @functools.lru_cache(maxsize=1024)
