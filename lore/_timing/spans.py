@@ -227,7 +227,7 @@ class Span(NamedTuple):
     request: str | None
 
 
-_PAUSE_S = 0.05
+_PAUSE_S, _SWEEP_S = 0.05, 0.02
 _sites: dict[int, weakref.ref[Site]] = {}
 _titles: dict[str, str] = {}
 _guests: dict[tuple[str, ...], Node] = {}
@@ -620,13 +620,13 @@ def _bequeath(node: Node) -> None:
 
 
 class _Pace:
-    """Fifty writes a second and thirty at once: what a busy process pays for being seen by others is bounded."""
+    """Fifty writes a second and two hundred at once: what a busy process pays for being seen by others is bounded."""
 
     def __init__(self) -> None:
-        self.left, self.at = 30.0, 0.0
+        self.left, self.at = 200.0, 0.0
 
     def allows(self, now: float) -> bool:
-        self.left = min(30.0, self.left + max(0.0, now - self.at) * 50.0)
+        self.left = min(200.0, self.left + max(0.0, now - self.at) * 50.0)
         self.at = now
         if self.left < 1.0:
             return False
@@ -687,7 +687,7 @@ class _Sweeper:
     """
     A thread that writes what a burst of calls has left unwritten; there is none while there is nothing to write.
 
-    It ends after three looks that found nothing, and before the process forks.
+    It ends when it has found nothing for a tenth of a second, and before the process forks.
     """
 
     def __init__(self) -> None:
@@ -708,10 +708,11 @@ class _Sweeper:
                 self.thread = thread
 
     def _run(self) -> None:
-        idle = 0
-        while not self.stopping.wait(_PAUSE_S):
-            idle = 0 if self._sweep() else idle + 1
-            if idle >= 3:
+        idle, pause_s = 0, _SWEEP_S / 4
+        while not self.stopping.wait(pause_s):
+            idle, pause_s = 0 if self._sweep() else idle + 1, _SWEEP_S
+            # no call is put off for longer than the pause of its node: after that one would wake the next thread
+            if idle * _SWEEP_S > 2 * _PAUSE_S:
                 with self.changing:
                     self.thread = None
                 return
@@ -777,8 +778,7 @@ def _after_fork_in_child() -> None:
 def _at_exit() -> None:
     try:
         _sweeper.stop()
-        _hand_in()
-        metrics.flush()
+        metrics.write_all()
     except Exception as error:
         _failed_to_measure(error)
 

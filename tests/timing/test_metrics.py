@@ -265,6 +265,30 @@ def test_a_forked_child_starts_from_zero(in_parent: Any) -> None:
         process.kill()
 
 
+@timed("worked in a pool")
+def pooled(value: int) -> int:
+    return value
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_pools_and_processes_count(method: str) -> None:
+    """A pool that is terminated after its work, and a process that ends by itself, lose no call."""
+    context: Any = multiprocessing.get_context(method)
+    before = calls("worked in a pool")
+    with context.Pool(2) as pool:
+        assert pool.map(pooled, range(100)) == list(range(100))
+    assert calls("worked in a pool") - before == 100
+    process = context.Process(target=burst)
+    process.start()
+    process.join()
+    assert calls("worked in a pool") - before == 5_100
+
+
+def burst() -> None:
+    for value in range(5_000):
+        pooled(value)
+
+
 def test_workers_of_joblib_count() -> None:
     """Functions that travel to loky's processes are counted there, and the sum is seen here."""
     joblib = pytest.importorskip("joblib")
