@@ -45,7 +45,7 @@ if TYPE_CHECKING:
         TimedSource,
     )
 
-__all__ = ["Statement", "query", "read", "sql_source", "write", "write_sql"]
+__all__ = ["query", "read", "sql_source", "Statement", "write", "write_sql"]
 
 _SPELLINGS = ("@lore.sql_source", '@lore.sql_source("$WAREHOUSE_URL", timeout_s=60)')
 _ROWS = 65_536
@@ -86,8 +86,8 @@ class _Settings:
         self.freshness = freshness
         self.timeout_s = timeout_s
         self.retries = retries
-        self.dtypes = dtypes
-        self.decimal = decimal
+        self.dtypes: Literal["pandas", "arrow"] = dtypes
+        self.decimal: Literal["float", "exact"] = decimal
         self.progress = progress
 
     def check(self) -> None:

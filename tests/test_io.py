@@ -20,6 +20,7 @@ from lore import _inputs
 from lore.errors import (
     DecorationError,
     LoreError,
+    MissingDependencyError,
     QueryError,
     SourceError,
     SourceTimeout,
@@ -533,6 +534,23 @@ def test_import_is_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "[]" == done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("url", "missing"),
+    [
+        (None, "duckdb"),
+        ("duckdb://", "pandas"),
+        ("sqlite://", "pyarrow"),
+        ("postgresql://me@host/db", "sqlalchemy"),
+        ("postgresql://me@host/db", "psycopg2"),
+    ],
+)
+def test_missing_packages_are_named(url: str | None, missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that is not installed is an error that names it and the extra that brings it."""
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(MissingDependencyError, match=rf"{missing}.*lore\[sql\]"):
+        query("SELECT 1 AS missing", url)
 
 
 def test_errors_are_lores() -> None:

@@ -283,6 +283,8 @@ def _make_engine(url: str) -> Any:
     sqlalchemy = require("sqlalchemy", extra="sql")
     exc = require("sqlalchemy.exc", extra="sql")
     url = re.sub(r"\Apostgres(ql)?(\+asyncpg)?://", "postgresql+psycopg2://", url)
+    if url.startswith("postgresql+psycopg2:"):
+        require("psycopg2", extra="sql")
     problem = None
     try:
         engine = sqlalchemy.create_engine(url)
@@ -367,8 +369,15 @@ def quoted(schema: str | None, name: str) -> str:
 # running
 
 
+def _require_frames() -> None:
+    """Load what every frame is made with, or say which extra brings it."""
+    require("pandas", extra="sql")
+    require("pyarrow", extra="sql")
+
+
 def fetch(database: Database, statement: Statement, plan: Plan) -> pd.DataFrame:
     """Run a statement and return its rows; Ctrl-C and the timeout stop it at the server."""
+    _require_frames()
     watch = Watch(plan.timeout_s, plan.tick, database.bound_to_thread)
     with _explained(watch, plan):
         return run(lambda: _persist(lambda: database.read(statement, plan, watch), plan, watch), watch)
@@ -377,6 +386,7 @@ def fetch(database: Database, statement: Statement, plan: Plan) -> pd.DataFrame:
 
 async def fetch_async(database: Database, statement: Statement, plan: Plan) -> pd.DataFrame:
     """Run a statement in a worker and await its rows; cancelling the task stops it at the server."""
+    _require_frames()
     watch = Watch(plan.timeout_s, here=database.bound_to_thread)
     with _explained(watch, plan):
         return await run_async(lambda: _persist(lambda: database.read(statement, plan, watch), plan, watch), watch)
@@ -409,6 +419,7 @@ async def stream_async(
 
 def write(database: Database, frame: pd.DataFrame, table: str, if_exists: str) -> int:
     """Write a frame; Ctrl-C stops it and leaves the table as it was."""
+    _require_frames()
     watch = Watch(here=database.bound_to_thread)
     once = Plan(f"write_sql to {table}", retries=0)
     return run(lambda: _persist(lambda: database.write(frame, table, if_exists, watch), once, watch), watch)
@@ -418,6 +429,7 @@ class _Stream:
     """A stream under way: opened by its first `next`, which may be tried again."""
 
     def __init__(self, database: Database, statement: Statement, plan: Plan, rows: int) -> None:
+        _require_frames()
         self._database = database
         self._statement = statement
         self._plan = plan

@@ -316,6 +316,7 @@ def _child(url: str, answers: Any) -> None:
     answers.put([int(query("SELECT :n AS n", url, n=n)["n"][0]) for n in range(3)])
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_fork(postgres_url: str) -> None:
     """A forked child has connections of its own and leaves its parent's alone."""
     query("SELECT 1", postgres_url)
@@ -330,6 +331,7 @@ def test_fork(postgres_url: str) -> None:
     assert 5 == query("SELECT 5 AS n", postgres_url)["n"][0]
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_forked_child_leaves_its_parents_stream(postgres_url: str) -> None:
     """A child that drops a stream it inherited does not end its parent's query."""
 

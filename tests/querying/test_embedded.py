@@ -226,6 +226,26 @@ def test_idle_reader_lets_the_file_go() -> None:
     assert 0 == len(query("SELECT * FROM t"))
 
 
+def test_stream_makes_way_for_another_process() -> None:
+    """A stream whose reader is busy with something else does not keep another process from writing."""
+    write_sql(pd.DataFrame({"a": range(300_000)}), "t")
+
+    @sql_source
+    def rows() -> str:
+        return "SELECT a FROM t ORDER BY a"
+
+    stream = iter(rows.stream(rows=100_000))
+    total = len(next(stream))
+    code = """
+        import pandas as pd
+        from lore.io import write_sql
+        print(write_sql(pd.DataFrame({"a": [7]}), "t", if_exists="replace"))
+    """
+    assert "1" == finish(run_python(code))
+    assert 1 == len(rows())
+    assert 300_000 == total + sum(len(part) for part in stream)
+
+
 def test_waiting_for_a_foreign_writer() -> None:
     """A query waits for another process that has the file open for writing, and goes on when that is done."""
     write_sql(pd.DataFrame({"a": [1]}), "t")
@@ -306,6 +326,7 @@ def _child(answers: Any) -> None:
     answers.put((total, int(query("SELECT :n + 1 AS n", "duckdb://", n=1)["n"][0])))
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_fork() -> None:
     """A forked child reads and writes by itself, whatever its parent had open."""
     write_sql(pd.DataFrame({"a": [1, 2]}), "t")
@@ -321,6 +342,7 @@ def test_fork() -> None:
     assert 13 == query("SELECT sum(a) AS t FROM t")["t"][0]
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_fork_while_a_stream_is_open() -> None:
     """A child forked in the middle of its parent's stream reads by itself, and the stream goes on."""
     write_sql(pd.DataFrame({"a": range(100_000)}), "t")
