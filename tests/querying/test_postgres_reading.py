@@ -274,6 +274,28 @@ def test_other_encodings_are_refused_or_read(postgres_url: str) -> None:
         connection.close()
 
 
+def test_a_connection_with_habits_of_its_own(postgres_url: str) -> None:
+    """Cursors that give dicts and typecasters that change values do not reach lore."""
+    from psycopg2 import extensions, extras
+
+    connection = psycopg2.connect(postgres_url, cursor_factory=extras.RealDictCursor)
+    try:
+        for oid in (20, 23, 25, 114, 1700):
+            extensions.register_type(extensions.new_type((oid,), "HABIT", lambda value, _: f"<{value}>"), connection)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "PREPARE habit AS SELECT 1 AS i, 'x' AS t, 1.5 AS q, '[1]'::json AS j, '(1,2)'::int4range AS r"
+            )
+
+        found = postgres.read(connection, "EXECUTE habit")
+
+        assert [1, "x", 1.5, [1], "empty"] == found.iloc[0].tolist()
+        assert 1 == postgres.write(connection, found[["i", "t"]], "habits")
+        assert 1 == postgres.write(connection, found[["i", "t"]], "habits", None, "append")
+    finally:
+        connection.close()
+
+
 NUMBERS = st.none() | st.integers(-(2**63), 2**63 - 1)
 TEXTS = st.none() | st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=12)
 FLAGS = st.none() | st.booleans()

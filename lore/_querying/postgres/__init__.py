@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from lore._extras import require
 from lore._querying.postgres.cells import padding, walk
-from lore._querying.postgres.columns import check_encoding, columns_of, copy_statement, describe, is_copyable, trim
+from lore._querying.postgres.columns import (
+    check_encoding,
+    columns_of,
+    copy_statement,
+    describe,
+    is_copyable,
+    plain_cursor,
+    trim,
+)
 from lore._querying.postgres.copying import pieces
 from lore._querying.postgres.types import Column, Style
 from lore._querying.postgres.writing import write
@@ -168,8 +176,8 @@ class _Result:
         """Run the statement with a plain cursor whose values are the server's texts."""
         from psycopg2 import extensions
 
-        cursor = self.connection.cursor()
-        known = tuple(extensions.string_types)
+        cursor = plain_cursor(self.connection)
+        known = (*extensions.string_types, *self.connection.string_types)
         extensions.register_type(extensions.new_type(known, "LORE_TEXT", lambda value, _: value), cursor)
         cursor.execute(self.statement)
         self.columns = columns_of(self.connection, cursor.description or (), self.style)

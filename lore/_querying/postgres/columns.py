@@ -10,7 +10,7 @@ from typing import Any
 from lore._querying.postgres.types import ArrayColumn, Column, Style, TextColumn, column_for
 from lore.errors import QueryError
 
-__all__ = ["check_encoding", "columns_of", "copy_statement", "describe", "is_copyable", "trim"]
+__all__ = ["check_encoding", "columns_of", "copy_statement", "describe", "is_copyable", "plain_cursor", "trim"]
 
 _TOKEN = re.compile(
     r"""(?P<code>
@@ -44,6 +44,16 @@ def check_encoding(connection: Any) -> None:
         raise QueryError(
             f"the connection speaks {connection.encoding}; lore needs UTF-8: add client_encoding=utf8 to the URL"
         )
+
+
+def plain_cursor(connection: Any) -> Any:
+    """Open a cursor whose rows are tuples of plain numbers and texts, whatever the connection's own cursors give."""
+    from psycopg2 import extensions
+
+    cursor = connection.cursor(cursor_factory=extensions.cursor)
+    for caster in (extensions.INTEGER, extensions.LONGINTEGER, extensions.UNICODE):
+        extensions.register_type(caster, cursor)
+    return cursor
 
 
 def trim(statement: str) -> str:
@@ -103,7 +113,7 @@ def describe(connection: Any, statement: str, style: Style) -> list[Column]:
     Raises:
         psycopg2.Error: the statement is wrong, as the server would say when running it.
     """
-    with connection.cursor() as cursor:
+    with plain_cursor(connection) as cursor:
         cursor.execute(f"SELECT * FROM ({statement}\n) AS lore LIMIT 0")
         return columns_of(connection, cursor.description or (), style)
 
@@ -122,7 +132,7 @@ def columns_of(connection: Any, description: Any, style: Style) -> list[Column]:
 
 
 def _look_up(connection: Any, oids: set[int]) -> dict[int, Any]:
-    with connection.cursor() as cursor:
+    with plain_cursor(connection) as cursor:
         cursor.execute(_CATALOG, (list(oids),))
         found = {row[0]: row[1:] for row in cursor.fetchall()}
     return {oid: found.get(oid, ("", "", "", 0, 0)) for oid in oids}

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from lore._querying.postgres.cells import Piece
+from lore._querying.postgres.columns import plain_cursor
 from lore.errors import QueryError
 
 __all__ = ["pieces"]
@@ -68,7 +69,7 @@ class _Sink:
     def run(self, connection: Any, statement: str) -> None:
         """Run the statement; the last thing in `pieces` is an error or None."""
         try:
-            with connection.cursor() as cursor:
+            with plain_cursor(connection) as cursor:
                 cursor.copy_expert(statement, self, size=1 << 16)
             self._finish()
             self.pieces.put(None)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lore._querying import frames
-from lore._querying.postgres.columns import check_encoding
+from lore._querying.postgres.columns import check_encoding, plain_cursor
 from lore._querying.postgres.encoding import HEADER, TRAILER, encode_rows
 from lore.errors import StatementError
 
@@ -102,7 +102,7 @@ def write(connection: Any, frame: pd.DataFrame, table: str, schema: str | None =
     columns = frames.outgoing(frame)
     _check_names([table, *(column.name for column in columns)])
     name = f"{_quoted(schema)}.{_quoted(table)}" if schema else _quoted(table)
-    with connection.cursor() as cursor:
+    with plain_cursor(connection) as cursor:
         present = _find(cursor, name)
         if present is not None and if_exists == "fail":
             raise StatementError(f"Table {name} exists; say if_exists='append' or 'replace'.")
