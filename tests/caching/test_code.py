@@ -5,6 +5,7 @@ The digest of code: an edit that can change a result changes it, an edit that ca
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import os
 import re
@@ -640,9 +641,18 @@ OTHERS = ("joblib", "msgspec", "numba", "numpy", "pandas", "pydantic", "scipy", 
 
 def need(edit: Edit) -> None:
     """Skip the test where a package that the program imports is missing."""
-    for package in OTHERS:
-        if re.search(rf"(import|from) {package}\b", edit.files["main.py"]):
-            pytest.importorskip(package)
+    for package in packages(edit):
+        pytest.importorskip(package)
+
+
+def packages(edit: Edit) -> list[str]:
+    """Name the packages that the program imports."""
+    return [package for package in OTHERS if re.search(rf"(import|from) {package}\b", edit.files["main.py"])]
+
+
+def can_run(edit: Edit) -> bool:
+    """Say whether all of them are installed."""
+    return all(importlib.util.find_spec(package) for package in packages(edit))
 
 
 def edited(edit: Edit) -> dict[str, str]:
@@ -688,7 +698,7 @@ import pytest, test_code
 patch = pytest.MonkeyPatch()
 program = test_code.Program(pathlib.Path(tempfile.mkdtemp()), patch)
 cases = test_code.COUNTS | test_code.COUNTS_NOT
-print(json.dumps({name: [part.hex() if i == 0 else part for i, part in enumerate(program.look(edit.files))] for name, edit in cases.items()}))
+print(json.dumps({name: [part.hex() if i == 0 else part for i, part in enumerate(program.look(edit.files))] for name, edit in cases.items() if test_code.can_run(edit)}))
 """
 
 
