@@ -301,7 +301,6 @@ def test_code_false_leaves_the_code_out(calls: Tally) -> None:
         {"version": threading.Lock()},
         {"tll": 3},
     ],
-    ids=repr,
 )
 def test_wrong_options_are_refused_at_decoration(options: dict[str, Any]) -> None:
     """A wrong option is a DecorationError, before the function is ever called."""

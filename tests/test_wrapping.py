@@ -77,7 +77,7 @@ def test_an_unknown_option_is_named_and_a_known_one_suggested(name: str) -> None
 
 
 @every_decorator
-@pytest.mark.parametrize("wrong", [3, 2.5, None.__class__, [1], object()], ids=str)
+@pytest.mark.parametrize("wrong", [3, 2.5, None.__class__, [1], object()])
 def test_what_is_no_function_is_refused(name: str, wrong: object) -> None:
     """Decorating what is no function is a DecorationError that shows the spelling."""
     with pytest.raises(DecorationError, match=f"lore.{name}"):
