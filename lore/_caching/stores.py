@@ -186,6 +186,7 @@ class FolderStore:
         self, path: str | os.PathLike[str], *, max_bytes: int | None = None, max_age_s: float | None = None
     ) -> None:
         self.path = os.path.abspath(os.path.expanduser(os.fspath(path)))
+        self.url = Path(self.path).as_uri()
         self.max_bytes = max_bytes
         self.max_age_s = max_age_s
         self._root = self.path + os.sep
@@ -194,10 +195,6 @@ class FolderStore:
         self.used = self._uses.note
         self._swept_s = 0.0
         self._tidy = False
-
-    @property
-    def url(self) -> str:
-        return Path(self.path).as_uri()
 
     def __repr__(self) -> str:
         return f"FolderStore({self.path!r})"

@@ -90,7 +90,7 @@ def brief(name: str, value: object) -> str:
     Scalars and short texts are shown, frames and arrays by shape; what may be secret by its name is not shown at all,
     and no method of the user's own classes is called.
     """
-    if any(word in name.lower() for word in _SECRET):
+    if _may_be_secret(name):
         return "(not shown)"
     kind = type(value)
     if kind in _SHOWN_WHOLE:
@@ -108,6 +108,11 @@ def brief(name: str, value: object) -> str:
     if isinstance(value, type):
         return value.__qualname__
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+@functools.lru_cache(maxsize=1024)
+def _may_be_secret(name: str) -> bool:
+    return any(word in name.lower() for word in _SECRET)
 
 
 def _brief_container(kind: type, value: Any) -> str:
