@@ -298,6 +298,7 @@ def _make_engine(url: str) -> Any:
     return engine
 
 
+_KEPT_ENGINES = 64
 _engines: dict[int, tuple[Any, Database]] = {}
 
 
@@ -312,6 +313,8 @@ def _of_object(url: Any) -> Database:
     kept = _engines.get(id(engine))
     if kept is None or kept[0] is not engine:
         kept = _engines[id(engine)] = (engine, _of_engine(engine, hide_password(str(engine.url))))
+        while len(_engines) > _KEPT_ENGINES:
+            _engines.pop(next(iter(_engines)), None)
     return kept[1]
 
 

@@ -131,6 +131,8 @@ class SharedFile:
         Args:
             linger_s: seconds since the last query before it is let go unasked.
         """
+        if self._root is None:
+            return True
         is_wanted = _is_announced(self.path)
         if is_wanted:
             self._spool_streams()

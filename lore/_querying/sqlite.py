@@ -164,7 +164,7 @@ class SQLite:
         self, connection: sqlite3.Connection, statement: Statement, plan: Plan, stable: bool = False
     ) -> tuple[sqlite3.Cursor, tables.Collector]:
         text, values = render(
-            statement, placeholder="?{}".format, adapt=_adapt, tag=plan.tag, rows="VALUES", long=_from_json
+            statement, placeholder=lambda _: "?", adapt=_adapt, tag=plan.tag, rows="VALUES", long=_from_json
         )
         _refuse_writing(statement)
         declared = _declared(connection, statement)
