@@ -20,7 +20,10 @@ run_id: ContextVar[str | None] = ContextVar("lore_run_id", default=None)
 Sink = Callable[[str, Mapping[str, Any]], object]
 _sinks: list[Sink] = []
 
-_SECRET = re.compile(r"pass(word|wd|phrase)?$|secret|token|authorization|api_?key|credential|cookie|private_?key", re.I)
+_SECRET = re.compile(
+    r"(^|_)pass$|passw(or)?d|passphrase|secret|token|authorization|api_?key|credential|cookie|private_?key|access_?key",
+    re.I,
+)
 _URL_PASSWORD = re.compile(r"(\b[\w.+-]+://[^\s:/@]*:)[^\s@]+(?=@)")
 _BEARER = re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{6,}", re.I)
 
@@ -183,7 +186,7 @@ def _scrubbed(logger: object, method: str, fields: dict[str, Any]) -> dict[str, 
 
 
 def _hidden(name: str, value: Any) -> Any:
-    if _SECRET.search(name):
+    if _SECRET.search(name) and not (name.endswith("tokens") and isinstance(value, int | float)):
         return "***"
     if isinstance(value, str):
         return _BEARER.sub(r"\1 ***", _URL_PASSWORD.sub(r"\1***", value))

@@ -131,7 +131,7 @@ class Run(contextlib.ContextDecorator):
                 "at": time.time(),
                 "status": "finished" if is_finished else "failed",
                 "elapsed_s": spans.clock() - self._began_s,
-                "error": None if is_finished else f"{type(error).__name__}: {error}"[:1000],
+                **events.scrub({"error": None if is_finished else f"{type(error).__name__}: {error}"[:1000]}),
                 "versions": {name: version for name, version in versions().items() if name not in self._versions},
                 "tree": _difference(self._before),
             }
@@ -151,7 +151,7 @@ class Run(contextlib.ContextDecorator):
             "pid": self._process,
             "host": socket.gethostname(),
             "python": platform.python_version(),
-            "command": sys.argv,
+            **events.scrub({"command": sys.argv}),
             "folder": os.getcwd(),
             **code,
             "parameters": events.scrub(parameters),
