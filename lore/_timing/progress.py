@@ -145,6 +145,14 @@ _histories: dict[tuple[Path, str], list[float]] = {}
 _quick: set[str] = set()
 
 
+def after_fork() -> None:
+    """Leave the line to the parent: its thread, which may have held the lock, is not here."""
+    _running.clear()
+    screen.watches.clear()
+    screen.changing = threading.Lock()
+    screen.thread, screen.is_drawn = None, False
+
+
 def begins(node: Node, is_forced: bool = False) -> bool:
     """
     Watch a call that begins; tell whether the next call of this node is to be told too.

@@ -771,6 +771,8 @@ def _after_fork_in_child() -> None:
         node.clear()
         node.due = 0.0
     metrics.after_fork()
+    if "lore._timing.progress" in sys.modules:
+        sys.modules["lore._timing.progress"].after_fork()
     for run in list(open_runs.values()):
         run.after_fork()
 

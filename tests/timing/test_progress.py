@@ -105,6 +105,31 @@ def test_joblib_tasks_step(screen: Screen) -> None:
     assert joblib.Parallel.print_progress is original
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_child_does_not_draw_for_its_parent(screen: Screen) -> None:
+    """Forked while a line is being drawn, a child can time and show its own, and the parent goes on."""
+
+    @timed("drawn across forks", progress=True)
+    def long(seconds: float) -> None:
+        time.sleep(seconds)
+
+    @timed("forking", progress=True)
+    def forking() -> list[int]:
+        codes = []
+        for _ in range(8):
+            time.sleep(0.02)
+            child = os.fork()
+            if child == 0:
+                screen.stream = io.StringIO()
+                long(0.001)
+                os._exit(len(screen.watches))
+            codes.append(os.waitpid(child, 0)[1])
+        return codes
+
+    assert forking() == [0] * 8
+    assert "forking" in shown(screen)
+
+
 TERMINAL = """
 import time, lore
 from lore._timing import progress
