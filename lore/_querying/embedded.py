@@ -212,8 +212,9 @@ def _translated(owner: str, label: str, values: Any) -> Iterator[None]:
 
 
 def _message(text: str) -> str:
-    """Leave the statement out that DuckDB repeats below its message."""
-    return re.sub(r"\s+", " ", text.partition("\n\nLINE ")[0]).strip()
+    """Leave out the statement that DuckDB repeats below its message, and its guess where that is a table of its own."""
+    text = re.sub(r'Did you mean "(?:pg_|sqlite_|duckdb_)\w*"\?', "", text.partition("\n\nLINE ")[0])
+    return re.sub(r"\s+", " ", text).strip()
 
 
 @contextlib.contextmanager
