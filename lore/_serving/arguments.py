@@ -332,7 +332,10 @@ def _row_wire(hint: Any, where: str) -> Wire:
     bare = unwrapped(hint)
     if tables.is_frame(bare):
         return Wire(dict[str, Any], None, "json")
-    if _is_array_or_series(bare) or bare is list:
+    if _is_array_or_series(bare):
+        meta = require("msgspec", "serve").Meta(extra_json_schema={"type": ["number", "array"]})
+        return Wire(typing.Annotated[Any, meta], _element, "list")
+    if bare is list:
         return Wire(Any)
     if typing.get_origin(bare) is list:
         return wire_of(typing.get_args(bare)[0], where)
@@ -340,6 +343,13 @@ def _row_wire(hint: Any, where: str) -> Wire:
         f"{where}: with batch= a function is written for many rows, so each parameter is a DataFrame, an array or a "
         f"list, with one item per request; {getattr(hint, '__name__', hint)} is none of these."
     )
+
+
+def _element(value: Any) -> Any:
+    """Check what one row adds to an array; the array itself is made of the rows of several requests."""
+    if type(value) not in (int, float, list):
+        raise Invalid(f"expected a number or an array of numbers, got {_json_name(value)}")
+    return value
 
 
 def _is_array_or_series(hint: Any) -> bool:

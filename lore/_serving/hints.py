@@ -137,6 +137,22 @@ def _is_union(hint: Any) -> bool:
     return typing.get_origin(hint) in (typing.Union, types.UnionType)
 
 
+_wires_of_classes: dict[type, Wire] = {}
+"""One struct for one class, however many endpoints use it: the OpenAPI document describes it once."""
+
+
+_names: set[tuple[str, str]] = set()
+
+
+def _unique(kind: type) -> str:
+    """Name a class as no other is named: functions and notebooks make several of one name."""
+    name, number = kind.__qualname__, 2
+    while (kind.__module__, name) in _names:
+        name, number = f"{kind.__qualname__}_{number}", number + 1
+    _names.add((kind.__module__, name))
+    return name
+
+
 class _Translation:
     """One hint being translated; knows the classes it is inside of, so that recursive ones end."""
 
@@ -238,7 +254,7 @@ class _Translation:
         numpy = sys.modules["numpy"]
         if dtype is not None and dtype in (numpy.generic, numpy.number, numpy.floating, numpy.integer):
             dtype = None
-        return Wire(self._described({"type": "array"}), tables.array_of(dtype), "list")
+        return Wire(self._described(_ARRAY), tables.array_of(dtype), "list")
 
     def _annotated(self, inner: Any, *metadata: Any) -> Wire:
         wire = self.wire(inner)
@@ -330,6 +346,9 @@ class _Translation:
 
     def _fields(self, kind: type) -> Wire:
         """Decode into a struct that refuses unknown fields, then let the class build itself."""
+        known = _wires_of_classes.get(kind)
+        if known is not None:
+            return known
         if kind in self.open:
             return Wire(self._described({"type": "object"}), functools.partial(_later, self.open[kind]), "json")
         finished: list[Restore] = []
@@ -351,12 +370,12 @@ class _Translation:
             forbid_unknown_fields=True,
             kw_only=True,
             module=kind.__module__,
-            namespace={"__doc__": kind.__doc__},
+            namespace={"__doc__": kind.__doc__, "__qualname__": _unique(kind)},
         )
         restore = functools.partial(_build, kind, tuple(struct.__struct_fields__), restores, unset)
         finished.append(lambda value: restore(self.msgspec.convert(value, struct)))
         del self.open[kind]
-        return Wire(struct, restore, "json")
+        return _wires_of_classes.setdefault(kind, Wire(struct, restore, "json"))
 
 
 def _members(kind: Any, where: str) -> list[tuple[str, Any, bool]]:
@@ -525,6 +544,11 @@ def _reworded(why: str, where: list[str | int]) -> tuple[str, list[str | int]]:
             return said, [*where, why.removeprefix(text)]
     return why[:1].lower() + why[1:], where
 
+
+_ARRAY: dict[str, Any] = {
+    "type": "array",
+    "items": {"anyOf": [{"type": "number"}, {"type": "null"}, {"type": "array"}]},
+}
 
 _TABLE: dict[str, Any] = {
     "anyOf": [

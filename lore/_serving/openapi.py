@@ -173,7 +173,7 @@ def _body(endpoint: Endpoint, fields: dict[str, Any], example: dict[str, Any] | 
     if example is not None:
         content["application/json"]["example"] = example
     kind = None if whole is None else unwrapped(endpoint.arguments.hints[whole])
-    if whole is None:
+    if whole is None and all(wire.form == "text" for wire in endpoint.arguments.wires.values()):
         content["application/x-www-form-urlencoded"] = {"schema": fields}
     elif messages.is_message(kind):
         content[messages.MEDIA_TYPE] = {"schema": {"type": "string", "format": "binary"}}

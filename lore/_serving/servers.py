@@ -216,8 +216,12 @@ def _load_in_worker() -> Callable[..., Iterable[bytes]]:
 
 
 def _admitted(threads: int) -> int:
-    """Say how many threads may be in endpoints: an eighth is kept free to refuse, and to answer for health."""
-    return max(1, threads - max(2, threads // 8)) if threads > 2 else threads
+    """
+    Say how many threads may be in endpoints: an eighth is kept free to refuse, and to answer for health.
+
+    Where there are few, none is: as many clients as threads must not be refused.
+    """
+    return threads - threads // 8 if threads >= 16 else threads
 
 
 def _report_failed_load(settings: Settings, error: BaseException) -> None:

@@ -209,6 +209,8 @@ def test_each_request_sends_one_row(client: Any, path: str, body: Any, answer: A
         ("/frame", 5, 422),
         ("/frame", {}, 422),
         ("/arrays", {"x": ["a"], "k": 1}, 422),
+        ("/arrays", {"x": None, "k": 1}, 422),
+        ("/arrays", {"x": "a", "k": 1}, 422),
         ("/arrays", {"x": [1], "k": "1"}, 422),
         ("/later", {"names": ["a"]}, 422),
         ("/wrong", {"x": 1}, 500),
