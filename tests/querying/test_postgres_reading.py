@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -340,3 +342,34 @@ def test_many_pieces_agree_with_a_cursor(connection: Any) -> None:
             wanted = [float(value) for value in wanted]
         found = frame[name].astype(object)
         assert wanted == found.where(found.notna(), None).tolist()
+
+
+GROWTH = """
+import sys
+from pathlib import Path
+import psycopg2
+from lore._querying import postgres
+
+def peak_mb():
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024
+
+connection = psycopg2.connect(sys.argv[1])
+list(postgres.stream(connection, "SELECT i, 'name ' || i AS t FROM generate_series(1, 10) i"))
+before, rows = peak_mb(), 0
+for frame in postgres.stream(connection, "SELECT generate_series(1, 2000000) AS i, 'name ' || random() AS t, now() AS at"):
+    rows += len(frame)
+print(rows, peak_mb() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_stream_in_constant_memory(postgres_url: str) -> None:
+    """Two million rows, 100 MB of them, make a fresh process grow by less than 60 MB."""
+    output = subprocess.run(
+        [sys.executable, "-c", GROWTH, postgres_url], check=True, capture_output=True, text=True
+    ).stdout
+
+    rows, grown_mb = output.split()
+    assert 2_000_000 == int(rows)
+    assert float(grown_mb) < 60
