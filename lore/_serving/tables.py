@@ -170,7 +170,7 @@ def array_of(dtype: Any) -> Callable[[Any], Any]:
     wanted = None if dtype is None else numpy.dtype(dtype)
 
     def make(value: Any) -> Any:
-        if not isinstance(value, list | int | float):
+        if not isinstance(value, list):
             raise Invalid(f"expected array, got {_json_name(value)}")
         try:
             array = numpy.array(value)
