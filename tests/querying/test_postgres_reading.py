@@ -373,3 +373,22 @@ def test_stream_in_constant_memory(postgres_url: str) -> None:
     rows, grown_mb = output.split()
     assert 2_000_000 == int(rows)
     assert float(grown_mb) < 60
+
+
+@pytest.mark.parametrize("count", [1, 3, 2000])
+def test_arrays_of_all_lengths(connection: Any, count: int) -> None:
+    """Arrays long and short, empty, NULL, nested, with NULLs inside, equal what a plain cursor brings."""
+    query = f"""
+        SELECT CASE i % 7 WHEN 0 THEN NULL WHEN 1 THEN '{{}}' WHEN 2 THEN ARRAY[[i, NULL], [3, 4]]
+            ELSE (SELECT array_agg(nullif(j, i)) FROM generate_series(1, i % 50) j) END AS l,
+            (SELECT array_agg(repeat('x', j % 7)) FROM generate_series(1, i % 13) j) AS t,
+            CASE WHEN i = 1 THEN (SELECT array_agg(j) FROM generate_series(1, 5000) j) END AS one
+        FROM generate_series(1, {count}) i
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        expected = cursor.fetchall()
+
+    frame = postgres.read(connection, query)
+
+    assert expected == [tuple(row) for row in frame.to_numpy().tolist()]

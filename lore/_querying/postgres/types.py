@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from array import array
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -686,21 +687,16 @@ class ArrayColumn(Column):
         """Find every element of every array, one after the other."""
         import numpy as np
 
-        at: list[int] = []
-        sizes: list[int] = []
-        data = cells.data.data
-        for start, rank, shape in zip(positions.tolist(), dimensions, shapes):
-            place = start + 12 + 8 * rank
-            for _ in range(_count(shape)):
-                size = int.from_bytes(data[place : place + 4], "big", signed=True)
-                at.append(place + 4)
-                sizes.append(size)
-                place += 4 + max(size, 0)
-        found = np.array(sizes, "i8")
-        null = found < 0
-        found[null] = 0
+        counts = np.array([_count(shape) for shape in shapes], "i8")
+        starts = positions + 12 + 8 * np.array(dimensions, "i8")
+        total, longest = int(counts.sum()), int(counts.max()) if len(counts) else 0
+        # A step for all arrays at once costs as much as some forty single ones.
+        find = _all_steps if 40 * longest < total else _single_steps
+        at, sizes = find(cells.data, starts, counts)
+        null = sizes < 0
+        sizes[null] = 0
         head = max(self.element.head, self.element.width or 0)
-        return Cells.at(cells.data, np.array(at, "i8"), found, null if null.any() else None, head)
+        return Cells.at(cells.data, at, sizes, null if null.any() else None, head)
 
     def parse(self, texts: Sequence[str | None]) -> Any:
         elements: list[str | None] = []
@@ -837,6 +833,43 @@ def _objects(values: Sequence[Any]) -> Array:
     import numpy as np
 
     return np.fromiter(values, object, len(values))
+
+
+def _all_steps(data: Array, starts: Array, counts: Array) -> tuple[Array, Array]:
+    """Find the elements of all arrays together: all first ones, all second ones, and so on."""
+    import numpy as np
+
+    lengths = np.ndarray((len(data) - 3,), ">i4", data, 0, (1,))
+    first = np.cumsum(counts) - counts
+    at, sizes = np.empty((2, int(counts.sum())), "i8")
+    arrays = np.flatnonzero(counts)
+    place = starts[arrays]
+    step = 0
+    while len(arrays):
+        size = lengths[place].astype("i8")
+        target = first[arrays] + step
+        place += 4
+        at[target], sizes[target] = place, size
+        place += np.maximum(size, 0)
+        step += 1
+        longer = counts[arrays] > step
+        arrays, place = arrays[longer], place[longer]
+    return at, sizes
+
+
+def _single_steps(data: Array, starts: Array, counts: Array) -> tuple[Array, Array]:
+    """Find the elements of one array after the other."""
+    import numpy as np
+
+    at, sizes = array("q"), array("q")
+    view = data.data
+    for place, count in zip(starts.tolist(), counts.tolist()):
+        for _ in range(count):
+            size = int.from_bytes(view[place : place + 4], "big", signed=True)
+            at.append(place + 4)
+            sizes.append(size)
+            place += 4 + max(size, 0)
+    return np.array(at, "i8"), np.array(sizes, "i8")
 
 
 def _int(data: Array, at: int) -> int:
