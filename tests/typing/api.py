@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any, assert_type
 
 import pandas as pd
-from lore.cache import CacheInfo, Ref
-from lore.timing import TimingInfo
 
 import lore
+from lore.cache import CacheInfo, Ref
+from lore.timing import TimingInfo
 
 
 @lore.cached
