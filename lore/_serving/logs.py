@@ -22,10 +22,11 @@ from typing import Any
 from lore import _warning
 from lore._timing import events
 
-__all__ = ["failure", "note", "request", "use"]
+__all__ = ["failure", "flush", "note", "request", "use"]
 
 Writer = Callable[[dict[str, Any]], None]
 _writers: list[Writer] = []
+_waiting_lines: list[_Lines] = []
 _PAUSE_S = 0.05
 
 
@@ -100,6 +101,12 @@ def _failed(error: Exception) -> None:
     _warning.warn(f"The log of requests failed: {error!r}. Answers are not affected.", once="serving.logs")
 
 
+def flush() -> None:
+    """Write the lines that are still waiting."""
+    for lines in _waiting_lines:
+        lines.write()
+
+
 # -- writers ---------------------------------------------------------------------------------------
 
 
@@ -112,7 +119,9 @@ def json_writer(fd: int = 2) -> Writer:
     except ImportError:
         encode = lambda fields: json.dumps(fields, default=str).encode()
     now = _Clock()
-    add = _Lines(fd).add
+    lines = _Lines(fd)
+    _waiting_lines.append(lines)
+    add = lines.add
 
     def write_line(fields: dict[str, Any]) -> None:
         add(encode({"timestamp": now(), "level": "info", **fields}))
@@ -132,6 +141,7 @@ class _Lines:
         self._fd = fd
         self._lines: list[bytes] = []
         self._wake = threading.Event()
+        self._guards_writing = threading.Lock()
         self._pid = 0
 
     def add(self, line: bytes) -> None:
@@ -145,28 +155,30 @@ class _Lines:
     def _start(self) -> None:
         self._pid = os.getpid()
         threading.Thread(target=self._run, name="lore-log", daemon=True).start()
-        atexit.register(self._write)
+        atexit.register(self.write)
 
     def _run(self) -> None:
         while True:
             self._wake.wait()
             self._wake.clear()
-            self._write()
+            self.write()
             time.sleep(_PAUSE_S)
 
-    def _write(self) -> None:
-        count = len(self._lines)
-        if not count:
-            return
-        data = b"\n".join(self._lines[:count]) + b"\n"
-        del self._lines[:count]
-        if self._lines:
-            self._wake.set()  # came in between: nobody else will call
-        try:
-            while data:
-                data = data[os.write(self._fd, data) :]
-        except OSError as error:
-            _failed(error)
+    def write(self) -> None:
+        """Write what waits, in as few calls as the descriptor takes."""
+        with self._guards_writing:
+            count = len(self._lines)
+            if not count:
+                return
+            data = b"\n".join(self._lines[:count]) + b"\n"
+            del self._lines[:count]
+            if self._lines:
+                self._wake.set()  # came in between: nobody else will call
+            try:
+                while data:
+                    data = data[os.write(self._fd, data) :]
+            except OSError as error:
+                _failed(error)
 
 
 class _Clock:

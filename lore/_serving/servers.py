@@ -15,6 +15,7 @@ import importlib.util
 import json
 import math
 import mmap
+import multiprocessing.util
 import os
 import shutil
 import signal
@@ -206,6 +207,8 @@ def _load_in_worker() -> Callable[..., Iterable[bytes]]:
         if settings.server == "gunicorn":
             os._exit(4)  # what gunicorn takes for an application that cannot be loaded
         raise SystemExit(4) from None
+    # a process of multiprocessing's, as granian's workers are, ends without atexit
+    multiprocessing.util.Finalize(None, _flush, exitpriority=10)
     if hasattr(application, "admit"):
         application.admit(_admitted(settings.threads))
     threading.Thread(target=_announce, args=(settings, application), name="lore-announce", daemon=True).start()
@@ -213,6 +216,15 @@ def _load_in_worker() -> Callable[..., Iterable[bytes]]:
         logs.note("warming")
     getattr(application, "is_ready", None)
     return application
+
+
+def _flush() -> None:
+    """Write what the last requests left: their lines and their counts."""
+    from lore._timing import metrics, spans
+
+    logs.flush()
+    spans.collect()
+    metrics.flush()
 
 
 def _admitted(threads: int) -> int:

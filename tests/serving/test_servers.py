@@ -194,6 +194,7 @@ def test_sigterm_drains(name: str, tmp_path: Path) -> None:
             assert server.get("/health")[0] == 200
             assert inside.result() == (200, 1.5)
         assert server.process.wait(10) == 0
+        assert [event["status"] for event in server.events() if event.get("path") == "/sleep"] == [200]
 
 
 @pytest.mark.parametrize("name", SERVERS)
