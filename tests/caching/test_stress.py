@@ -67,7 +67,7 @@ def run_all(context: Any, count: int, target: Any, *args: Any) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 4])
-def test_eight_processes_compute_once(log: Log, threads: int) -> None:
+def test_eight_processes_compute_once(log: Log, tmp_path: Path, threads: int) -> None:
     """Of eight processes, with several threads each, that want one key at once, one computes."""
     context = multiprocessing.get_context("fork")
     barrier = context.Barrier(8)
@@ -88,9 +88,13 @@ def test_eight_processes_compute_once(log: Log, threads: int) -> None:
             thread.join()
         assert results == [[7] * 1000] * threads
         assert len({id(result) for result in results}) == threads
+        info = f.cache_info()
+        (tmp_path / f"{os.getpid()}.said").write_text(f"{f.cache_key(7)} {info.misses} {info.stale} {info.errors}")
 
     run_all(context, 8, work)
-    assert log.count() == 1
+    said = sorted(path.read_text() for path in tmp_path.glob("*.said"))
+    assert log.count() == 1, said
+    assert len({each.split()[0] for each in said}) == 1
 
 
 def test_claims_that_cross_between_processes(log: Log) -> None:
