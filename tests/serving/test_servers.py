@@ -288,29 +288,30 @@ def test_any_wsgi_callable_and_any_module(tmp_path: Path) -> None:
 
 def test_the_console_speaks_to_people(tmp_path: Path) -> None:
     """With `--log console` the start and each request are lines for a person."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "lore.serve", "shop:app", "--port", "0", "--log", "console", "--host", "0.0.0.0"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": TESTS, "LORE_DRAIN_S": "0"},
         stderr=subprocess.PIPE,
         text=True,
-    )
-    assert process.stderr is not None
-    first = next(line for line in process.stderr if "warming" not in line)
-    assert first.startswith("lore.serve: listening on http://127.0.0.1:")
-    assert "every address" in first
-    port = int(first.partition("127.0.0.1:")[2].split(",")[0])
-    lines = [process.stderr.readline() for _ in range(14)]
-    assert "  POST   /add\n" in lines
-    assert lines[-1].startswith("  docs   http://127.0.0.1:")
-    with socket.create_connection(("127.0.0.1", port)) as connection:
-        connection.sendall(b"GET /health%1b%5b31m HTTP/1.0\r\n\r\n")
-        connection.recv(1000)
-    line = process.stderr.readline()
-    assert "404 GET /health\\x1b[31m" in line
-    process.terminate()
-    assert process.wait(10) == 0
-    process.stderr.close()
+    ) as process:
+        assert process.stderr is not None
+        try:
+            first = next(line for line in process.stderr if "warming" not in line)
+            assert first.startswith("lore.serve: listening on http://127.0.0.1:")
+            assert "every address" in first
+            port = int(first.partition("127.0.0.1:")[2].split(",")[0])
+            lines = [process.stderr.readline() for _ in range(14)]
+            assert "  POST   /add\n" in lines
+            assert lines[-1].startswith("  docs   http://127.0.0.1:")
+            with socket.create_connection(("127.0.0.1", port)) as connection:
+                connection.sendall(b"GET /health%1b%5b31m HTTP/1.0\r\n\r\n")
+                connection.recv(1000)
+            line = next(line for line in process.stderr if "warming" not in line)
+            assert "404 GET /health\\x1b[31m" in line
+        finally:
+            process.terminate()
+        assert process.wait(10) == 0
 
 
 @pytest.mark.slow
