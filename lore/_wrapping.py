@@ -14,6 +14,7 @@ import difflib
 import functools
 import inspect
 import os
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Literal, TypeVar
@@ -38,8 +39,18 @@ F = TypeVar("F", bound=Callable[..., Any])
 L = TypeVar("L", bound="Layer")
 
 _states: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+_states_guard = threading.Lock()
 # A worker gets its function anew with each task: without this, what it keeps in memory would go with the task.
 _kept: collections.deque[Any] = collections.deque(maxlen=64)
+
+
+def _renew_guard() -> None:
+    global _states_guard
+    _states_guard = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_guard)
 
 
 class Layer:
@@ -68,7 +79,9 @@ class Layer:
     @functools.cached_property
     def state(self) -> Any:
         """The layer's part of this process: made at first use, shared by all copies that carry the same token."""
-        state = _states.setdefault(self.token, self.new_state())
+        made = self.new_state()
+        with _states_guard:  # threads may be here at once, and setdefault is not one step
+            state = _states.setdefault(self.token, made)
         if self.travelled and state not in _kept:
             _kept.append(state)
         return state

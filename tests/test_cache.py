@@ -456,6 +456,33 @@ def test_memory_notices_what_changed(tmp_path: Path) -> None:
     assert f.cache_info().stale == 1
 
 
+def test_threads_that_meet_a_function_first_share_its_memory() -> None:
+    """Threads that call a function for the first time at once get one object, and their calls are counted together."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(30):
+
+            @lore.cached(memory=1)
+            def f(x: int) -> list[int]:
+                return [x]
+
+            results: list[list[int]] = []
+            barrier = threading.Barrier(4)
+            threads = [
+                threading.Thread(target=lambda f=f, b=barrier, r=results: (b.wait(), r.append(f(1)))) for _ in range(4)
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert len({id(result) for result in results}) == 1
+            assert sum(f.cache_info()[:3]) == 4
+            f.cache_clear()
+    finally:
+        sys.setswitchinterval(before)
+
+
 def test_what_memory_answers_is_explained() -> None:
     """A result that only memory has is a hit, and is called so."""
 
