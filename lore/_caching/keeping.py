@@ -67,12 +67,13 @@ Found = tuple[Any, float, float, float, Sequence[_inputs.Input]]
 
 
 class Kept:
-    """A result that stays in the process, and when it had its turn."""
+    """A result that stays in the process, the store it belongs to, and when it had its turn."""
 
-    __slots__ = ("found", "turn")
+    __slots__ = ("found", "store", "turn")
 
-    def __init__(self, found: Found, turn: int) -> None:
+    def __init__(self, found: Found, store: Store, turn: int) -> None:
         self.found = found
+        self.store = store
         self.turn = turn
 
     def still_valid(self) -> bool:
@@ -110,7 +111,6 @@ class Keeper:
         self.hits = self.misses = self.stale = self.errors = 0
         self.saved_s = 0.0
         self._memory: dict[str, Kept] = {}
-        self._memory_of: Store | None = None
         self._turn = 0
         self._prefix = self.folder + "/"
         self._fixed = xxh3_128_digest(repr((self.stored_name, self.binder.names)).encode()) + values.digest(
@@ -273,16 +273,13 @@ class Keeper:
 
     def _look_kept(self, key: str, since: float) -> Found | Outcome:
         """Find a valid result in the process, else in the store."""
-        store = self.plan.store()
-        if store is not self._memory_of:
-            self._memory, self._memory_of = {}, store
         kept = self._memory.get(key)
-        if kept is not None:
-            if kept.still_valid():
-                self._turn = kept.turn = self._turn + 1
-                self._count_hit(key, kept.found, since)
-                return kept.found
-            self._memory.pop(key, None)
+        if kept is not None and kept.store is not self._open_store():
+            kept = None
+        if kept is not None and kept.still_valid():
+            self._turn = kept.turn = self._turn + 1
+            self._count_hit(key, kept.found, since)
+            return kept.found
         found = self.find(key, since)
         if isinstance(found, tuple):
             return self._remember(key, found)
@@ -551,14 +548,12 @@ class Keeper:
         story: dict[str, Any],
     ) -> bool:
         """Keep a result; tell whether others will find it."""
-        kept = self._save(key, value, elapsed_s, recorder, story)
         now = time.time()
         until_s = min(now + self.plan.ttl_s, recorder.expires_s)
         _inputs.expire(until_s)
-        if self.plan.memory:
+        if self.plan.memory:  # before it is in the store, so that nobody finds it there and keeps another object
             self._remember(key, (value, now, elapsed_s, until_s, recorder.inputs), anew=True)
-            return True
-        return kept
+        return self._save(key, value, elapsed_s, recorder, story) or bool(self.plan.memory)
 
     def _save(self, key: str, value: Any, elapsed_s: float, recorder: _inputs.Recorder, story: dict[str, Any]) -> bool:
         name, format_ = self._prefix + key, self.plan.format
@@ -598,15 +593,14 @@ class Keeper:
     def _remember(self, key: str, found: Found, anew: bool = False) -> Found:
         """Keep a result in the process and return the one that callers get: the first that was there."""
         self._turn += 1
-        memory, kept = self._memory, Kept(found, self._turn)
-        if anew:
-            memory[key] = kept
-        else:
-            kept = memory.setdefault(key, kept)
+        memory, kept = self._memory, Kept(found, self._open_store(), self._turn)
+        present = kept if anew else memory.setdefault(key, kept)
+        if present is kept or present.store is not kept.store or not present.still_valid():
+            present = memory[key] = kept
         while len(memory) > self.plan.memory:
             oldest = min(list(memory.items()), key=lambda item: item[1].turn)[0]
             memory.pop(oldest, None)
-        return kept.found
+        return present.found
 
     # -- one entry, all entries
 
@@ -617,8 +611,8 @@ class Keeper:
 
     def remembers(self, key: str) -> bool:
         """Tell whether a valid result is kept in the process."""
-        kept = self._memory.get(key) if self.plan.store() is self._memory_of else None
-        return kept is not None and kept.still_valid()
+        kept = self._memory.get(key)
+        return kept is not None and kept.store is self._open_store() and kept.still_valid()
 
     def _valid(self, key: str) -> Stored | None:
         """Return the entry of a key if it would be used, its value not loaded."""
