@@ -34,7 +34,7 @@ class Watch:
 
     def __init__(self) -> None:
         self._items: dict[tuple[int, object], tuple[Any, Any, Any]] = {}
-        self._missing: dict[int, tuple[Any, set[str]]] = {}
+        self._missing: dict[int, tuple[Any, Any, set[str]]] = {}
         self._attributes: dict[str, tuple[list[Any], list[Any]]] = {}
         self._sequences: list[tuple[Any, tuple[Any, ...]]] = []
         self._mappings: list[tuple[Mapping[Any, Any], tuple[Any, ...], tuple[Any, ...]]] = []
@@ -51,7 +51,8 @@ class Watch:
 
     def missing(self, mapping: Mapping[Any, Any], key: str) -> None:
         """Note that there is no `key` in `mapping`."""
-        self._missing.setdefault(id(mapping), (mapping.keys(), set()))[1].add(key)
+        # with the mapping itself: a class hands out another one each time, whose id would soon be that of the next
+        self._missing.setdefault(id(mapping), (mapping, mapping.keys(), set()))[2].add(key)
 
     def attribute(self, owner: object, name: str, value: object) -> None:
         """Note that `owner.name` is `value`; for the few attributes that many objects have, such as `__code__`."""
@@ -129,7 +130,7 @@ class Watch:
         mappings, keys, values = self._flat
         if not all(map(is_, map(getitem, mappings, keys), values)):
             return False
-        for names, absent in self._missing.values():
+        for _, names, absent in self._missing.values():
             if not names.isdisjoint(absent):
                 return False
         for get, owners, values in self._owned:
@@ -154,7 +155,9 @@ class Watch:
 
         names = {id(mapping): named(mapping) for mapping, _, _ in self._items.values()}
         checks = [f"{names[id(mapping)]}[{key!r}] is {named(value)}" for mapping, key, value in self._items.values()]
-        checks += [f"{named(keys.isdisjoint)}({named(frozenset(absent))})" for keys, absent in self._missing.values()]
+        checks += [
+            f"{named(keys.isdisjoint)}({named(frozenset(absent))})" for _, keys, absent in self._missing.values()
+        ]
         for name, (owners, values) in self._attributes.items():
             checks += [f"{named(owner)}.{name} is {named(value)}" for owner, value in zip(owners, values)]
         checks += [f"{named(mapping.__len__)}() == {size}" for mapping, size in self._sizes]

@@ -265,6 +265,32 @@ def test_a_builtin_that_somebody_replaced_counts(monkeypatch: pytest.MonkeyPatch
     assert code.digest() != before
 
 
+def test_a_method_that_a_class_in_between_gets_later_is_seen() -> None:
+    """A method that is put into any of the classes between a method and the one it inherits makes other code."""
+
+    class Base:
+        def step(self) -> int:
+            return 1
+
+    class Between(Base):
+        pass
+
+    class Below(Between):
+        def go(self) -> int:
+            return self.step()
+
+    below = Below.go
+    below.__qualname__ = "Below.go"
+    below.__globals__["Below"] = Below
+    try:
+        code = Code.of(below)
+        before = code.digest()
+        Between.step = lambda self: 2  # type: ignore[method-assign]
+        assert code.digest() != before
+    finally:
+        del below.__globals__["Below"]
+
+
 # --- closures, lambdas, code without source ---------------------------------------------------------------------------
 
 
