@@ -381,11 +381,8 @@ class Walk:
 
     def _layer(self, layer: Any, label: Label) -> Iterator[bytes]:
         """What a lore decorator says about itself, and what it wraps."""
-        identity = layer.identity()
         yield b"layer " + layer.name.encode()
         identity = layer.identity()
-        if identity is not None:
-            self.watch.answer(layer.identity, identity)
         known = self._by_content(identity, label) if type(identity) not in _ATOMS else _atom(identity)
         yield known
         name = f"@{layer.name} of {qualname(layer.function)}"
