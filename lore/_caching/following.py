@@ -28,6 +28,7 @@ from lore._caching import origins
 from lore._caching.classes import described, type_text, written
 from lore._caching.facts import Fact, Facts, place, shown
 from lore._caching.origins import Origin
+from lore._caching.outputs import are_holders
 from lore._caching.probing import (
     absolute_name,
     attributes_of,
@@ -405,7 +406,7 @@ class Walk:
             self._note(called, reading.digest)["source"] = reading.from_source
             yield from (function.__name__.encode(), reading.digest)
             for ref in reading.refs:
-                yield from (ref.spelled().encode(), self._reached(function, ref))
+                yield from (ref.spelled().encode(), self._reached(function, ref, reading.outputs))
         else:
             called = label
             yield full_name(function)
@@ -467,11 +468,19 @@ class Walk:
 
     # --- names --------------------------------------------------------------------------------------------------------
 
-    def _reached(self, function: types.FunctionType, ref: Ref) -> bytes:
-        """Look a reference up as the running function would, and follow what is found."""
+    def _reached(self, function: types.FunctionType, ref: Ref, outputs: frozenset[str] = frozenset()) -> bytes:
+        """
+        Look a reference up as the running function would, and follow what is found.
+
+        Args:
+            function: the one that refers.
+            ref: what it refers to.
+            outputs: what it only writes to: such content does not count.
+        """
         file = function.__code__.co_filename
+        written = tuple(name for name in outputs if name.partition(".")[0] == ref.name)
         if ref.kind == "free":
-            return self._variable(function, ref, file)
+            return self._variable(function, ref, file, written)
         if ref.kind == "self":
             return self._own_attribute(function, ref.path[0], file)
         if ref.kind == "import":
@@ -479,6 +488,8 @@ class Walk:
         names, builtins = function.__globals__, _builtins_of(function)
         if ref.name in names:
             value = names[ref.name]
+            if written and are_holders(value, written):
+                return _NOTHING
             self.watch.item(names, ref.name, value)
         elif ref.name in builtins:
             value = builtins[ref.name]
@@ -494,7 +505,7 @@ class Walk:
         self._note(Label("unknown name", name, file), b"?" * 16)
         return b"?" + name.encode()
 
-    def _variable(self, function: types.FunctionType, ref: Ref, file: str) -> bytes:
+    def _variable(self, function: types.FunctionType, ref: Ref, file: str, written: tuple[str, ...]) -> bytes:
         code = function.__code__
         cell = (function.__closure__ or ())[code.co_freevars.index(ref.name)]
         try:
@@ -502,6 +513,8 @@ class Walk:
         except ValueError:  # a variable that is not set yet
             self.watch.slot(cell, "cell_contents", Watch.MISSING)
             return b"?"
+        if written and are_holders(value, written):
+            return _NOTHING
         self.watch.attribute(cell, "cell_contents", value)
         label = Label("closure variable", f"{ref.name} of {qualname(function)}()", file)
         if ref.name == "__class__":  # of super()

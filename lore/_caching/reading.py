@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 
 import xxhash
 
+from lore._caching.outputs import outputs_of
 from lore._caching.referring import Ref, refs_of
 
 __all__ = ["Reading", "close", "read"]
@@ -40,11 +41,13 @@ class Reading(NamedTuple):
         digest: of the text, 16 bytes.
         refs: what it reaches for, sorted, each once.
         from_source: whether the text is a source's; else it is the bytecode's.
+        outputs: the names that it only writes to.
     """
 
     digest: bytes
     refs: tuple[Ref, ...]
     from_source: bool
+    outputs: frozenset[str] = frozenset()
 
 
 _readings: dict[int, tuple[types.CodeType, Reading]] = {}
@@ -71,7 +74,8 @@ def read(code: types.CodeType, names: dict[str, Any]) -> Reading:
         writing = _Writing(node)
         text = writing.text()
         refs = tuple(ref for ref in refs if ref.kind != "global" or writing.uses(ref.name))
-    reading = Reading(xxhash.xxh3_128_digest(text), refs, node is not None)
+    outputs = frozenset() if node is None else outputs_of(node)
+    reading = Reading(xxhash.xxh3_128_digest(text), refs, node is not None, outputs)
     if len(_readings) >= _MOST_READINGS:
         _readings.clear()
     _readings[id(code)] = (code, reading)
