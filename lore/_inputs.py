@@ -27,6 +27,7 @@ __all__ = [
     "File",
     "Folder",
     "Input",
+    "Pattern",
     "Recorder",
     "Remote",
     "active",
@@ -35,6 +36,7 @@ __all__ = [
     "expire",
     "note",
     "of_path",
+    "of_pattern",
     "pause",
     "record",
     "register",
@@ -278,6 +280,13 @@ def of_path(path: str | os.PathLike[str]) -> Input:
     return File.take(local)
 
 
+def of_pattern(pattern: str) -> Input:
+    """Take down the state of all local files that a pattern such as `data/**/*.parquet` matches, or of one file."""
+    import glob
+
+    return Pattern.of(pattern) if glob.has_magic(pattern) else of_path(pattern)
+
+
 def _local(text: str) -> str | None:
     """Return the local path that a path or URL means, or None for a URL of another file system."""
     for scheme in ("file://", "local://"):
@@ -378,11 +387,7 @@ class Folder:
         """Return None where the folder holds what it held, else the first difference."""
         if not os.path.isdir(self.path):
             return f"folder {self.path} is gone"
-        before = {file.path for file in self.files}
-        new = next((name for name in _below(self.path) if name not in before), None)
-        if new is not None:
-            return f"file {new} is new in {self.path}"
-        return next(filter(None, (file.check() for file in self.files)), None)
+        return _difference(self.files, _below(self.path), self.path)
 
     def to_json(self) -> dict[str, Any]:
         """Return path and files."""
@@ -390,6 +395,48 @@ class Folder:
 
     def __repr__(self) -> str:
         return f"Folder({self.path!r}, {len(self.files)} files)"
+
+
+class Pattern:
+    """
+    The local files that a pattern matches: their names and contents, a new one as much as one that is gone.
+
+    Args:
+        path: the pattern, as the statement gave it.
+        files: the files that it matches, by their paths.
+    """
+
+    kind: ClassVar[str] = "pattern"
+    __slots__ = ("files", "path")
+
+    def __init__(self, path: str, files: list[File]) -> None:
+        self.path = path
+        self.files = files
+
+    @classmethod
+    def of(cls, path: str) -> Pattern:
+        """Take down the state of every file that matches."""
+        return cls(path, [File.take(name) for name in _matching(path)])
+
+    def check(self) -> str | None:
+        """Return None where the same files match and hold what they held, else the first difference."""
+        return _difference(self.files, _matching(self.path), self.path)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return pattern and files."""
+        return {"path": self.path, "files": [file.to_json() for file in self.files]}
+
+    def __repr__(self) -> str:
+        return f"Pattern({self.path!r}, {len(self.files)} files)"
+
+
+def _difference(files: list[File], names: Iterable[str], where: str) -> str | None:
+    """Say what is new among the names of files, else what happened to the first of the known ones that changed."""
+    before = {file.path for file in files}
+    new = next((name for name in names if name not in before), None)
+    if new is not None:
+        return f"file {new} is new in {where}"
+    return next(filter(None, (file.check() for file in files)), None)
 
 
 class Remote:
@@ -435,11 +482,10 @@ class Remote:
 _decoders: dict[str, Any] = {
     "file": lambda facts: File(**facts),
     "folder": lambda facts: Folder(facts["path"], [File(**file) for file in facts["files"]]),
+    "pattern": lambda facts: Pattern(facts["path"], [File(**file) for file in facts["files"]]),
     "remote": lambda facts: Remote(**facts),
     "source": "lore._querying.freshness:decode",  # also in a process that has not read from a database yet
     "unknown": lambda facts: _Unknown(**facts),
-    # Named here as well, because a result may be found in a process that has not touched a database yet.
-    "freshness": "lore._querying.freshness:decode",
 }
 
 # Coarse clocks of file systems: two changes inside this span may carry the same time.
@@ -492,6 +538,13 @@ def _below(folder: str) -> Iterator[str]:
     for place, folders, files in os.walk(folder):
         folders.sort()
         yield from (os.path.join(place, name) for name in sorted(files))
+
+
+def _matching(pattern: str) -> list[str]:
+    """List the files that a pattern matches, in order; `**` stands for folders at any depth, and for none."""
+    import glob
+
+    return [name for name in sorted(glob.glob(pattern, recursive=True, include_hidden=True)) if os.path.isfile(name)]
 
 
 _IDENTIFYING = ("etag", "md5", "md5hash", "content_md5", "checksum", "generation", "versionid", "oid", "sha256")

@@ -569,7 +569,7 @@ def _note(
 
     freshness.note(url, database, fresh, plan)
     for path in database.files(statement):
-        _inputs.note(_inputs.of_path(path))
+        _inputs.note(_inputs.of_pattern(path))
 
 
 def _measure(owner: str, frame: pd.DataFrame, elapsed_s: float) -> None:

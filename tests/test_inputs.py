@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import pytest
 
 from lore import _inputs
-from lore._inputs import File, Folder, Remote
+from lore._inputs import File, Folder, Pattern, Remote
 
 
 @pytest.fixture
@@ -139,6 +139,25 @@ def test_a_folder_is_all_its_files(tmp_path: Path) -> None:
     (folder / "deep").rmdir()
     folder.rmdir()
     assert item.check() == f"folder {folder} is gone"
+
+
+def test_a_pattern_is_all_files_that_match(tmp_path: Path) -> None:
+    """A pattern changes with every file that matches, at any depth under `**`, and with new and missing ones."""
+    (tmp_path / "deep" / "deeper").mkdir(parents=True)
+    (tmp_path / "deep" / "deeper" / "a.csv").write_text("a")
+    (tmp_path / "b.txt").write_text("b")
+    item = again(_inputs.of_pattern(f"{tmp_path}/**/*.csv"))
+    assert isinstance(item, Pattern)
+    assert item.check() is None
+    (tmp_path / "b.txt").write_text("other")
+    assert item.check() is None
+    (tmp_path / "c.csv").touch()
+    assert item.check() == f"file {tmp_path / 'c.csv'} is new in {tmp_path}/**/*.csv"
+    (tmp_path / "c.csv").unlink()
+    (tmp_path / "deep" / "deeper" / "a.csv").write_text("other")
+    assert item.check() == f"file {tmp_path / 'deep' / 'deeper' / 'a.csv'} changed"
+    (tmp_path / "deep" / "deeper" / "a.csv").unlink()
+    assert item.check() == f"file {tmp_path / 'deep' / 'deeper' / 'a.csv'} is gone"
 
 
 def test_file_urls_are_files(path: Path) -> None:

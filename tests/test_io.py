@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import pickle
 import subprocess
 import sys
@@ -517,6 +518,40 @@ def test_files_read_in_place_are_inputs(tmp_path: Path) -> None:
         frame = query(f"SELECT * FROM '{str(path).replace(chr(39), chr(39) * 2)}'")
     assert [(1, "x"), (2, None)] == [(a, None if pd.isna(b) else b) for a, b in frame.itertuples(index=False)]
     assert {"file", "source"} == {item.kind for item in recorder.inputs}
+
+
+@pytest.mark.parametrize(
+    ("sql", "values"),
+    [
+        ("SELECT sum(a) AS a FROM '{folder}/**/*.parquet'", {}),
+        ("SELECT sum(a) AS a FROM read_parquet(:paths)", {"paths": ["{folder}/one.parquet", "{folder}/b/two.parquet"]}),
+        ("SELECT sum(a) AS a FROM read_parquet(:path)", {"path": "{folder}/*/two.parquet"}),
+    ],
+)
+def test_all_files_read_in_place_are_inputs(tmp_path: Path, sql: str, values: dict[str, Any]) -> None:
+    """Files that a statement reads by a pattern, at any depth, or by a list are noted, however they are named."""
+    (tmp_path / "b").mkdir()
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "one.parquet")
+    pd.DataFrame({"a": [2]}).to_parquet(tmp_path / "b" / "two.parquet")
+    paths = json.loads(json.dumps(values).replace("{folder}", str(tmp_path)))
+    with _inputs.record() as recorder:
+        query(sql.replace("{folder}", str(tmp_path)), **paths)
+    assert [None] * len(recorder.inputs) == [item.check() for item in recorder.inputs]
+    pd.DataFrame({"a": [2, 3]}).to_parquet(tmp_path / "b" / "two.parquet")
+    assert any(item.check() for item in recorder.inputs)
+
+
+def test_a_file_that_comes_to_match_a_pattern_is_a_change(tmp_path: Path) -> None:
+    """A cached function is computed again when there is another file for the pattern that it reads."""
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "one.parquet")
+
+    @lore.cached
+    def total() -> int:
+        return int(query(f"SELECT sum(a) AS a FROM '{tmp_path}/*.parquet'")["a"][0])
+
+    assert total() == 1
+    pd.DataFrame({"a": [10]}).to_parquet(tmp_path / "two.parquet")
+    assert total() == 11
 
 
 def test_parquet_in_place(tmp_path: Path) -> None:

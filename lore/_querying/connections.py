@@ -118,7 +118,7 @@ class Database(Protocol):
         ...
 
     def files(self, statement: Statement) -> list[str]:
-        """List the local files that a statement reads in place."""
+        """List the local files, and the patterns of such, that a statement reads in place."""
         ...
 
     def way(self, statement: Statement) -> str:

@@ -117,11 +117,11 @@ class DuckDB:
         return len(frame)
 
     def files(self, statement: Statement) -> list[str]:
-        """List the local files that a statement reads in place: those whose paths are in its literals or values."""
+        """List the local files and patterns that a statement reads in place: those in its literals or values."""
         paths = [path.replace("''", "'") for path in _LITERAL.findall(statement.statement)]
-        values = [f"'{value}'" for value in statement.values.values() if isinstance(value, str)]
-        paths += [value[1:-1] for value in values if _LITERAL.fullmatch(value)]
-        return [found for path in paths for found in sorted(glob.glob(path))]
+        for value in statement.values.values():
+            paths += [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]
+        return [path for path in dict.fromkeys(paths) if _is_file(path)]
 
     def way(self, statement: Statement) -> str:
         """Say how rows travel: as Arrow, whatever the statement."""
@@ -307,7 +307,15 @@ def _refuse_infinity(column: Any, name: str) -> None:
 # files that a statement reads in place
 
 
-_LITERAL = re.compile(r"'((?:[^']|'')+\.(?:parquet|csv|tsv|txt|json|jsonl|ndjson|db|arrow)(?:\.\w+)?)'", re.IGNORECASE)
+_LITERAL = re.compile(r"'((?:[^']|'')+)'")
+_SUFFIX = re.compile(r"\.(?:parquet|csv|tsv|txt|json|jsonl|ndjson|db|arrow)(?:\.\w+)?\Z", re.IGNORECASE)
+
+
+def _is_file(path: str) -> bool:
+    """Tell whether a text names a file, or as a pattern with a suffix of data at least one."""
+    if not glob.has_magic(path):
+        return os.path.isfile(path)
+    return bool(_SUFFIX.search(path)) and any(glob.iglob(path, recursive=True, include_hidden=True))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
