@@ -17,6 +17,7 @@ from typing import Any
 from lore._extras import require
 from lore._serving import messages, tables
 from lore._serving.hints import Wire, fault_of, resolve, unwrapped, wire_of
+from lore._serving.nesting import too_deep
 from lore._serving.problems import Fault, Invalid, Problem, pointer
 from lore.errors import DecorationError
 
@@ -111,6 +112,8 @@ class Arguments:
         Raises:
             Problem: 400 for bytes that are not JSON in UTF-8, 422 for values that do not fit.
         """
+        if too_deep(body):
+            raise _not_json(RecursionError())
         try:
             values = self._bind(self._decode(body or b"{}"))
         except self._wrong as error:
@@ -137,6 +140,8 @@ class Arguments:
         return values
 
     def _any(self, body: bytes) -> Any:
+        if too_deep(body):
+            raise _not_json(RecursionError())
         try:
             return self._decode_any(body or b"{}")
         except self._wrong as error:
@@ -373,7 +378,7 @@ def _value_of_texts(wire: Wire, texts: list[Any]) -> Any:
 
 def _json_in_text(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return _loaded(text)
     except (ValueError, RecursionError):
         raise Invalid("expected JSON in this field") from None
 
@@ -384,9 +389,15 @@ def _no_constant(name: str) -> Any:
 
 def _number_or_text(text: Any) -> Any:
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return _loaded(text)
     except (ValueError, TypeError, RecursionError):
         return text
+
+
+def _loaded(text: str) -> Any:
+    if too_deep(text.encode()):
+        raise RecursionError
+    return json.loads(text, parse_constant=_no_constant)
 
 
 # -- words -----------------------------------------------------------------------------------------

@@ -129,8 +129,16 @@ def unwrapped(hint: Any) -> Any:
             hint = some[0]
         elif isinstance(hint, typing.NewType):
             hint = hint.__supertype__
+        elif _alias(hint) is not None:
+            hint = _alias(hint)
         else:
             return hint
+
+
+def _alias(hint: Any) -> Any:
+    """Return what an alias with parameters stands for, such as `NDArray[float64]` since numpy 2.5; None for others."""
+    origin = typing.get_origin(hint)
+    return origin.__value__[typing.get_args(hint)] if type(origin).__name__ == "TypeAliasType" else None
 
 
 def _is_union(hint: Any) -> bool:
@@ -195,6 +203,8 @@ class _Translation:
 
     def _special(self, hint: Any) -> Wire | None:
         """Translate what is not composed of other hints."""
+        if _alias(hint) is not None:
+            return self.wire(_alias(hint))
         if hint is inspect.Parameter.empty or hint is Any or hint is object:
             return Wire(Any)
         if isinstance(hint, typing.NewType):

@@ -38,6 +38,7 @@ __all__ = ["Settings", "is_draining", "load", "main"]
 
 _ENV = "LORE_SERVE"
 _DRAIN_S = 1.0
+_STACK_BYTES = 32 << 20
 _KILL_S = 30
 _SWITCH_S = 0.001
 """How long a thread that computes may keep the interpreter from others; health has to get a word in."""
@@ -403,6 +404,8 @@ def _granian(settings: Settings) -> int:
         "log_enabled": True,
         "log_level": "warning",
     }
+    # Its threads have 2 MiB of stack, less than what newer Pythons let a recursion use before they refuse it.
+    os.environ.setdefault("RUST_MIN_STACK", str(_STACK_BYTES))
     server = server_class(settings.target, **_spelled(options))
     if hasattr(server, "respawned_wrks"):
         server.respawned_wrks = _Respawned()
