@@ -216,7 +216,7 @@ def test_memory_stays_flat(server: Running) -> None:
         return resident()
 
     before = rounds(60)  # each of the server's threads has had its turn and keeps what the allocator gave it
-    assert rounds(24) - before < 60_000_000
+    assert rounds(24) - before < 150_000_000  # a third of what would be lost if bodies were kept
 
 
 @pytest.mark.slow
