@@ -7,6 +7,7 @@ awake for Ctrl-C; whoever wants the query to stop asks its `Watch`, which knows 
 
 from __future__ import annotations
 
+import atexit
 import collections
 import os
 import queue
@@ -24,6 +25,7 @@ T = TypeVar("T")
 _TICK_S = 0.2
 _KEPT_WORKERS = 8
 _IDLE_S = 10.0
+_LAST_WAIT_S = 5.0
 
 
 class Cancelled(BaseException):
@@ -96,7 +98,8 @@ def run(work: Callable[[], T], watch: Watch) -> T:
         return _do(work)
     job = _start(work)
     try:
-        while not job.done.wait(_next_look_s(watch)):
+        # never for ever: a Ctrl-C that comes just before the thread falls asleep would be noticed by nobody
+        while not job.done.wait(_next_look_s(watch) or _TICK_S):
             watch.expire_if_due()
             if watch.tick is not None:
                 watch.tick()
@@ -184,11 +187,13 @@ def _do(work: Callable[[], T]) -> T:
 
 
 _idle: collections.deque[queue.SimpleQueue[_Job[Any]]] = collections.deque()
+_busy: set[_Job[Any]] = set()
 
 
 def _start(work: Callable[[], T], tell: Callable[[], None] | None = None) -> _Job[T]:
     """Give `work` to an idle worker or to a new one."""
     job = _Job(work, tell)
+    _busy.add(job)
     try:
         _idle.pop().put(job)
     except IndexError:
@@ -203,6 +208,7 @@ def _serve(inbox: queue.SimpleQueue[_Job[Any]]) -> None:
     job: _Job[Any] | None = inbox.get()
     while job is not None:
         job.do()
+        _busy.discard(job)
         job = None
         if len(_idle) >= _KEPT_WORKERS:
             return
@@ -216,7 +222,24 @@ def _serve(inbox: queue.SimpleQueue[_Job[Any]]) -> None:
                 job = inbox.get()
 
 
-os.register_at_fork(after_in_child=_idle.clear)
+def _wait_for_busy() -> None:
+    """
+    Let workers come back from their drivers, a cancelled query for one, before the interpreter goes.
+
+    A thread that returns from C++ into an interpreter that is gone takes the process down with it.
+    """
+    until = time.monotonic() + _LAST_WAIT_S
+    for job in list(_busy):
+        job.done.wait(max(0.0, until - time.monotonic()))
+
+
+def _leave_workers() -> None:
+    _idle.clear()
+    _busy.clear()
+
+
+atexit.register(_wait_for_busy)
+os.register_at_fork(after_in_child=_leave_workers)
 
 
 def leave_to_parent(*inherited: object) -> None:

@@ -8,6 +8,7 @@ make way, streams by moving what is left of them to a temporary file.
 
 from __future__ import annotations
 
+import atexit
 import collections
 import contextlib
 import fcntl
@@ -49,9 +50,12 @@ _files_lock = threading.Lock()
 
 
 def file_of(path: str) -> SharedFile:
+    """Return this process's part in a file, one for all paths that lead to it."""
     path = os.path.realpath(path)
     with _files_lock:
-        return _files.setdefault(path, SharedFile(path)) if path not in _files else _files[path]
+        if path not in _files:
+            _files[path] = SharedFile(path)
+        return _files[path]
 
 
 def memory_of(name: str) -> Any:
@@ -265,6 +269,7 @@ def _is_announced(path: str) -> bool:
 
 
 _keeper: list[threading.Thread] = []
+_ending = threading.Event()
 
 
 def _keep_house() -> None:
@@ -276,8 +281,7 @@ def _keep_house() -> None:
 
 
 def _housekeeping() -> None:
-    while True:
-        time.sleep(_LINGER_S / 2)
+    while not _ending.wait(_LINGER_S / 2):
         with _files_lock:
             files = list(_files.values())
         closed = [file.make_way(_LINGER_S) for file in files]
@@ -286,14 +290,22 @@ def _housekeeping() -> None:
             return
 
 
+def _at_exit() -> None:
+    """End the thread before the interpreter does: one that is closing a file just then would not survive it."""
+    _ending.set()
+    for thread in list(_keeper):
+        thread.join(5.0)
+
+
 def _before_fork() -> None:
     for file in list(_files.values()):
         file.make_way()
 
 
 def _after_fork_in_child() -> None:
-    global _files_lock
+    global _files_lock, _ending
     _files_lock = threading.Lock()
+    _ending = threading.Event()
     _keeper.clear()
     leave_to_parent(*_memories.values())
     _memories.clear()
@@ -302,4 +314,5 @@ def _after_fork_in_child() -> None:
         file.forget()
 
 
+atexit.register(_at_exit)
 os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)

@@ -407,6 +407,26 @@ def test_killed_writer_leaves_the_old_table() -> None:
     assert 1 == write_sql(pd.DataFrame({"a": [1]}), "t", if_exists="replace")
 
 
+def test_a_process_ends_well_after_a_cancelled_query() -> None:
+    """A program whose last query was cancelled a moment ago ends with status zero."""
+    code = """
+        import asyncio
+        from lore.io import sql_source
+        @sql_source("duckdb://")
+        async def rows(n): return "SELECT sum(a.range * b.range) AS s FROM range(:n) a, range(:n) b"
+        async def main():
+            await rows(2)
+            task = asyncio.create_task(rows(1_000_000))
+            await asyncio.sleep(0.2)
+            task.cancel()
+            await asyncio.wait([task])
+            print(task.cancelled())
+        asyncio.run(main())
+    """
+    for _ in range(3):
+        assert "True" == finish(run_python(code)).strip()
+
+
 @pytest.mark.slow
 def test_stream_memory_is_constant(tmp_path: Path) -> None:
     """Ten million rows pass through a stream in little memory."""
