@@ -164,7 +164,7 @@ def digest_of(function: Any) -> bytes:
     if _stays(function):
         _known[id(function)] = (function, code)
         while len(_known) > _MOST_KNOWN:
-            _known.pop(next(iter(_known)), None)
+            _known.popitem(last=False)  # in one step: other threads may be doing the same
     return digest
 
 

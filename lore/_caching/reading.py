@@ -85,7 +85,7 @@ def read(code: types.CodeType, names: dict[str, Any]) -> Reading:
 def close() -> None:
     """Let go of the sources that were read, save the last few: syntax trees are large."""
     while len(_sources) > _MOST_SOURCES:
-        _sources.pop(next(iter(_sources)), None)
+        _sources.popitem(last=False)  # in one step: other threads may be doing the same
 
 
 # --- bytecode ---------------------------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ def _codes_in(code: types.CodeType) -> Iterator[types.CodeType]:
 
 def _first_line(node: _Function) -> int:
     decorators = getattr(node, "decorator_list", ())
-    return min((one.lineno for one in decorators), default=node.lineno) if decorators else node.lineno
+    return min((one.lineno for one in decorators), default=node.lineno)
 
 
 def _stands_at(code: types.CodeType, node: _Function, crowded: bool) -> bool:
@@ -246,7 +246,7 @@ def _stands_at(code: types.CodeType, node: _Function, crowded: bool) -> bool:
     return start == (body.lineno, body.col_offset) and end == (body.end_lineno, body.end_col_offset)
 
 
-_sources: dict[tuple[Any, ...], _Source | None] = {}
+_sources: collections.OrderedDict[tuple[Any, ...], _Source | None] = collections.OrderedDict()
 _MOST_SOURCES = 4
 _filters_lock = threading.Lock()
 

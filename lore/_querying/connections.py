@@ -4,6 +4,7 @@ Which database a URL means, and how every query to it is run: watched, retried, 
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import os
 import random
@@ -245,8 +246,7 @@ def _of_url(url: str) -> Database:
     if dialect == "duckdb":
         from lore._querying.embedded import DuckDB
 
-        path = _path(rest)
-        return DuckDB(path, hide_password(url))
+        return DuckDB(_path(rest), hide_password(url))
     if dialect == "sqlite" and driver in {"", "pysqlite", "aiosqlite"} and "?" not in rest:
         return _sqlite(url, _path(rest))
     return _of_engine(_make_engine(url), hide_password(url))
@@ -299,7 +299,7 @@ def _make_engine(url: str) -> Any:
 
 
 _KEPT_ENGINES = 64
-_engines: dict[int, tuple[Any, Database]] = {}
+_engines: collections.OrderedDict[int, tuple[Any, Database]] = collections.OrderedDict()
 
 
 def _of_object(url: Any) -> Database:
@@ -314,7 +314,7 @@ def _of_object(url: Any) -> Database:
     if kept is None or kept[0] is not engine:
         kept = _engines[id(engine)] = (engine, _of_engine(engine, hide_password(str(engine.url))))
         while len(_engines) > _KEPT_ENGINES:
-            _engines.pop(next(iter(_engines)), None)
+            _engines.popitem(last=False)  # in one step: other threads may be doing the same
     return kept[1]
 
 
