@@ -63,10 +63,10 @@ def publish(
         form.write(value, folder / form.file)
         if saved_model:
             _export_saved_model(value, folder / "saved_model")
-        (folder / _ORIGIN).write_text(json.dumps(made, indent=2, ensure_ascii=False) + "\n")
-        (folder / "requirements.txt").write_text(requirements(made["packages"]))
+        (folder / _ORIGIN).write_text(json.dumps(made, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (folder / "requirements.txt").write_text(requirements(made["packages"]), encoding="utf-8")
         card = _card(made, form, title or entry.function.rpartition(".")[2], summary, license, tags)
-        (folder / "README.md").write_text(card)
+        (folder / "README.md").write_text(card, encoding="utf-8")
         _upload(folder, to)
     return to
 
@@ -76,7 +76,7 @@ def fetch(url: str, trusted: Sequence[str]) -> Any:
     with tempfile.TemporaryDirectory() as scratch:
         folder = _download(url, Path(scratch))
         try:
-            made = json.loads((folder / _ORIGIN).read_text())
+            made = json.loads((folder / _ORIGIN).read_text(encoding="utf-8"))
             form = next(form for form in _FORMS if form.file == made["file"])
         except (OSError, ValueError, KeyError, StopIteration):
             raise IntegrityError(
@@ -181,7 +181,8 @@ def _from(module: str, name: str) -> Callable[[Any], bool]:
 
 def _is_arrays(value: Any) -> bool:
     is_array = _from("numpy", "ndarray")
-    plain = type(value) is dict and bool(value) and all(type(name) is str for name in value)
+    # an array alone is written under the empty name
+    plain = type(value) is dict and bool(value) and all(type(name) is str and name for name in value)
     arrays = list(value.values()) if plain else [value]
     return all(is_array(array) and array.dtype.kind in "biuf" for array in arrays)
 
@@ -206,7 +207,7 @@ def _read_arrays(path: Path, trusted: Sequence[str]) -> Any:
 
 
 def _write_json(value: Any, path: Path) -> None:
-    path.write_text(json.dumps(value, ensure_ascii=False))
+    path.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
 
 
 def _read_skops(path: Path, trusted: Sequence[str]) -> Any:
@@ -248,7 +249,7 @@ _FORMS = (
         "value.json",
         "lore",
         _write_json,
-        lambda path, trusted: json.loads(path.read_text()),
+        lambda path, trusted: json.loads(path.read_text(encoding="utf-8")),
     ),
 )
 
