@@ -47,7 +47,9 @@ def offered(value: Any, walk: Walk) -> bytes:
     """Encode an object that speaks for itself through `__lore_fingerprint__`."""
     said = value.__lore_fingerprint__()
     if isinstance(said, tuple) and len(said) == 2 and said[0] == "digest":
-        return b"=" + bytes(said[1])
+        if not isinstance(said[1], bytes) or len(said[1]) != 16:
+            raise Unkeyable(value, "its __lore_fingerprint__ returned a digest that is not of 16 bytes")
+        return b"=" + said[1]
     if not isinstance(said, (bytes, str)):
         raise Unkeyable(value, f"its __lore_fingerprint__ returned {type(said).__name__} instead of bytes or str")
     return node(b"offered", walk.class_token(type(value)), walk.token(said))

@@ -659,6 +659,8 @@ def test_an_object_may_speak_for_itself() -> None:
     assert digest(Speaking(("digest", digest([1, 2])))) == digest([1, 2])
     with pytest.raises(UnkeyableArgument, match="__lore_fingerprint__ returned int"):
         digest(Speaking(3))
+    with pytest.raises(UnkeyableArgument, match="not of 16 bytes"):
+        digest(Speaking(("digest", b"short")))
 
 
 def generator() -> typing.Iterator[int]:
