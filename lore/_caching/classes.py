@@ -144,8 +144,8 @@ def described(cls: type) -> list[tuple[str, Any]]:
         parts.append(
             ("dataclass", tuple(getattr(flags, name, None) for name in ("eq", "order", "frozen", "unsafe_hash")))
         )
-    for one in names.get("__attrs_attrs__", ()):
-        parts.append((f"field {one.name}", _attribute(one)))
+    if "__attrs_attrs__" in names:
+        parts += [(f"field {one.name}", _attribute(one)) for one in names["__attrs_attrs__"]]
         parts.append(("attrs", tuple(name for name in _MADE_ON_DEMAND if name in names)))
     for name in ("__struct_fields__", "__struct_defaults__"):  # msgspec keeps them outside of the class's dictionary
         if hasattr(cls, name) and name not in names:

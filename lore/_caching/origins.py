@@ -86,7 +86,7 @@ def of_module(module: ModuleType) -> Origin:
         origin = of_file(filename)
         if origin is not None:
             return origin
-    if filename is None and isinstance(names.get("__path__"), object) and "__path__" in names:
+    if filename is None and "__path__" in names:
         return _of_namespace(tuple(names["__path__"]))
     top = str(names.get("__name__", "")).partition(".")[0]
     if top in sys.builtin_module_names or top in sys.stdlib_module_names:

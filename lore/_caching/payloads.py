@@ -48,9 +48,8 @@ from lore.errors import IntegrityError, StoreError
 __all__ = ["Payload", "dump", "dumps", "open"]
 
 _MAGIC = b"\x93LORE\r\n\x01"
-_PROLOGUE = Struct(
-    "<8sIIQQQ8x16s"
-)  # magic, flags, buffers, meta length, pickle length, total length, digest of the head
+# magic, flags, buffers, meta length, pickle length, total length, digest of the head
+_PROLOGUE = Struct("<8sIIQQQ8x16s")
 _PROLOGUE_SIZE = _PROLOGUE.size
 _DIGEST_AT = _PROLOGUE_SIZE - 16
 _FOOTER_SIZE = 48

@@ -18,11 +18,10 @@ __all__ = ["dump", "load", "read", "write"]
 
 
 class _Format(NamedTuple):
-    """Which module of this package reads and writes a format, and the options it knows."""
+    """Which module of this package reads and writes a format, and the options that reading knows."""
 
     module: str
-    reading: frozenset[str] = frozenset()
-    writing: frozenset[str] = frozenset()
+    options: frozenset[str] = frozenset()
 
 
 _FORMATS = {
@@ -71,7 +70,7 @@ def read(path: str | os.PathLike[str], **options: Any) -> Any:
         MissingDependencyError: the format needs a package that is not installed.
     """
     format_, compression = suffixes_of(path)
-    _check_options(format_, options, _FORMATS[format_].reading)
+    _check_options(format_, options, _FORMATS[format_].options)
     with places.reading(path) as file:
         # Noted before it is read: a change in between makes the result look older than it is, never newer.
         if _inputs.active():

@@ -217,6 +217,13 @@ def plain(value: Any) -> Any:
 
 
 _OTHER: Any = object()
+_SPELLED = (
+    pathlib.PurePath,
+    ipaddress.IPv4Address,
+    ipaddress.IPv6Address,
+    ipaddress.IPv4Network,
+    ipaddress.IPv6Network,
+)
 
 
 def _scalar(value: Any) -> Any:
@@ -232,9 +239,7 @@ def _scalar(value: Any) -> Any:
     for kind in (int, float, str):
         if isinstance(value, kind):
             return kind(value)
-    if isinstance(value, pathlib.PurePath | ipaddress.IPv4Address | ipaddress.IPv6Address):
-        return str(value)
-    if isinstance(value, ipaddress.IPv4Network | ipaddress.IPv6Network):
+    if isinstance(value, _SPELLED):
         return str(value)
     if isinstance(value, tuple(_PLAIN - {type(None)})):
         return value

@@ -254,7 +254,7 @@ def _huge_integers(column: Any, shape: Shape) -> Any:
         if shape.stable:
             problem = "holds an integer beyond 64 bits; cast it in the query, to DOUBLE or VARCHAR"
             raise _Unfit(problem) from None
-    return _object_array([None if value is None else int(value) for value in column.to_pylist()])
+    return _digits(column, shape)
 
 
 def _booleans(column: Any, shape: Shape) -> Any:
