@@ -59,6 +59,11 @@ class _Sender:
         except Exception as error:
             _warning.warn(f"OpenTelemetry did not take a span: {error!r}", once="exporters.opentelemetry")
 
+    def after_fork(self) -> None:
+        """Start anew in a forked child: the lock may have been held, and what waits is the parent's to send."""
+        self.keeping = threading.Lock()
+        self.waiting = []
+
     def flush(self) -> None:
         """Send what is still waiting for its caller to end."""
         with self.keeping:
@@ -144,7 +149,7 @@ def mlflow(record: Record, tracking_uri: str | None = None, experiment: str = "l
     run = client.create_run(place, start_time=started_ms, run_name=record.name, tags=_tags(record))
     identity: str = run.info.run_id
     measured = [
-        entities.Metric(name, float(value), started_ms + int(since_s * 1000), step)
+        entities.Metric(_allowed(name), float(value), started_ms + int(since_s * 1000), step)
         for name, values in record.history.items()
         for step, (since_s, value) in enumerate(values)
     ]

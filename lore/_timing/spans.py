@@ -764,6 +764,7 @@ def _after_fork_in_child() -> None:
     _answered.clear()
     _retired.clear()
     spans.clear()
+    flows.clear()
     requests.clear()
     statuses.clear()
     for node in [node for site in _living_sites() for node in site.nodes.values()] + list(_guests.values()):
@@ -773,6 +774,8 @@ def _after_fork_in_child() -> None:
     metrics.after_fork()
     if "lore._timing.progress" in sys.modules:
         sys.modules["lore._timing.progress"].after_fork()
+    for watcher in _watchers:
+        getattr(watcher, "after_fork", lambda: None)()
     for run in list(open_runs.values()):
         run.after_fork()
 
