@@ -591,7 +591,8 @@ def git() -> dict[str, Any]:
     """
     Return the commit, the branch and a hash of what is not committed, of the repository around the working folder.
 
-    The hash covers the text of all changes and of files that git does not know yet: equal hashes, equal code.
+    The hash covers the text of all changes and of files that git does not know yet, those of a megabyte and more by
+    size and time: equal hashes, equal code.
     """
     nothing = {"commit": None, "branch": None, "dirty": ""}
     if shutil.which("git") is None:
@@ -620,14 +621,16 @@ def _dirty_hash(changed: list[str]) -> str:
         if line.startswith("? "):
             with contextlib.suppress(OSError):
                 file = Path(root, line[2:])
-                digest.update(file.read_bytes() if file.stat().st_size < 1_000_000 else str(file.stat()).encode())
+                status = file.stat()
+                about = f"{status.st_size} {status.st_mtime_ns}"  # not when it was last read
+                digest.update(file.read_bytes() if status.st_size < 1_000_000 else about.encode())
     return digest.hexdigest()
 
 
 def _git(*command: str) -> bytes | None:
     try:
         done = subprocess.run(
-            ["git", *command],
+            ["git", "-c", "core.quotePath=false", *command],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=10,
