@@ -141,12 +141,15 @@ class Screen:
 
 screen = Screen()
 _running: list[tuple[Node, Watch]] = []
+_ending = threading.Lock()
 _histories: dict[tuple[Path, str], list[float]] = {}
 _quick: set[str] = set()
 
 
 def after_fork() -> None:
     """Leave the line to the parent: its thread, which may have held the lock, is not here."""
+    global _ending
+    _ending = threading.Lock()
     _running.clear()
     screen.watches.clear()
     screen.changing = threading.Lock()
@@ -167,14 +170,22 @@ def begins(node: Node, is_forced: bool = False) -> bool:
 
 def ended(node: Node, elapsed_s: float, outcome: str) -> None:
     """Stop watching a call, and remember how long it took if it was long."""
-    for at in range(len(_running) - 1, -1, -1):
-        if _running[at][0] is node:
-            screen.remove(_running.pop(at)[1])
-            break
+    watch = _taken(node)
+    if watch is not None:
+        screen.remove(watch)
     if elapsed_s < LONG_S:
         _quick.add(node.title)
     elif outcome == "ok":
         remember(node.title, elapsed_s)
+
+
+def _taken(node: Node) -> Watch | None:
+    """Take the latest watch of a node out of those that run."""
+    with _ending:
+        for at in range(len(_running) - 1, -1, -1):
+            if _running[at][0] is node:
+                return _running.pop(at)[1]
+    return None
 
 
 def expected_s(title: str) -> float | None:
