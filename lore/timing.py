@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import TracebackType
@@ -102,9 +102,6 @@ class TimedLayer(_wrapping.Layer):
     """`timed` around one function; its state is the `Site` that counts the calls."""
 
     name = "timed"
-
-    def __init__(self, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
-        super().__init__(function, options)
 
     def new_state(self) -> spans.Site:
         options = {"slow_s": _SLOW_S, **self.options}
@@ -234,15 +231,14 @@ def _options(*, slow_s: Any, **switches: Any) -> dict[str, Any]:
 
 
 def _decorated(target: Any, options: dict[str, Any]) -> Any:
-    mode = os.environ.get("LORE_TIMING", "").strip().lower()
-    is_off = mode in ("off", "0", "false", "no")
+    is_off, is_flat = _is_off(), _mode() == "aggregates"
 
     def make(function: Callable[..., Any]) -> Any:
         if is_off:
             return _unmeasured(function)
         layer = TimedLayer(function, options)
         site = layer.state
-        wrapper = wrappers.wrap(function, _wrapping.kind_of(function), site, flat=mode == "aggregates")
+        wrapper = wrappers.wrap(function, _wrapping.kind_of(function), site, flat=is_flat)
         return _wrapping.finish(
             wrapper, layer, timing_info=lambda: _info(layer.state), timing_clear=lambda: layer.state.forget()
         )
@@ -352,8 +348,12 @@ _block_sites: dict[tuple[Any, ...], spans.Site] = {}
 _MOST_BLOCKS = 2_000
 
 
+def _mode() -> str:
+    return os.environ.get("LORE_TIMING", "").strip().lower()
+
+
 def _is_off() -> bool:
-    return os.environ.get("LORE_TIMING", "").strip().lower() in ("off", "0", "false", "no")
+    return _mode() in ("off", "0", "false", "no")
 
 
 def _site_of(name: str, options: dict[str, Any]) -> spans.Site:

@@ -48,7 +48,7 @@ def emit(event: str, /, **fields: Any) -> None:
             told["event_"] = told.pop("event")
         if logger is not None:
             logger.info(event, **told)
-        for sink in _sinks:
+        for sink in list(_sinks):
             sink(event, told)
     except Exception as error:
         _warning.warn(f"the log refused an event ({event}): {error!r}", once="events.emit")

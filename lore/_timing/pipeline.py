@@ -227,7 +227,7 @@ def _spent(box: Box) -> str:
 
 
 def _count(number: float, word: str) -> str:
-    for unit, size in (("M", 1e6), ("k", 1e4)):
-        if number >= size:
-            return f"{number / (1e6 if unit == 'M' else 1e3):.3g}{unit} {word}s"
+    for unit, size, least in (("M", 1e6, 1e6), ("k", 1e3, 1e4)):
+        if number >= least:
+            return f"{number / size:.3g}{unit} {word}s"
     return f"{number:,.0f} {word}{'' if number == 1 else 's'}"

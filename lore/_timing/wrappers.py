@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import inspect
 import keyword
+import sys
 import time
 import types
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
@@ -236,7 +237,7 @@ def _parameters(shape: _Shape) -> list[str]:
 class Timing:
     """One call in progress whose time comes in pieces: a coroutine, a generator, a block, a metered call."""
 
-    __slots__ = ("active_s", "before", "first_s", "node", "parent", "site", "started_s")
+    __slots__ = ("active_s", "before", "node", "parent", "site", "started_s")
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -244,7 +245,6 @@ class Timing:
         node = site.last
         self.node: Node = node if node.parent is parent else site[parent]
         self.active_s = 0.0
-        self.first_s = spans.clock()
         self.before = _meter(site) if site.cpu or site.memory else None
 
     def resume(self) -> None:
@@ -279,18 +279,19 @@ class Timing:
 
 
 def _meter(site: Site) -> tuple[float, int]:
-    return time.process_time() if site.cpu else 0.0, _peak_bytes() if site.memory else 0
+    return time.process_time() if site.cpu else 0.0, _resident_bytes() if site.memory else 0
 
 
-def _peak_bytes() -> int:
-    """Give the memory that the process holds now."""
+def _resident_bytes() -> int:
+    """Give the memory that the process holds now; where the system does not say, the most that it has held."""
+    import resource
+
     try:
         with open("/proc/self/statm") as statm:
-            return int(statm.read().split()[1]) * 4096
+            return int(statm.read().split()[1]) * resource.getpagesize()
     except OSError:
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 class metered:
