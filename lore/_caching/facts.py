@@ -41,8 +41,11 @@ class Fact(TypedDict, total=False):
 
 Facts = dict[str, Fact]
 
-_SECRET = re.compile(r"passw|secret|token|credential|api_?key|private|dsn|signing", re.IGNORECASE)
-_URL_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@/\s]*@")
+_SECRET = re.compile(
+    r"(^|_)pass$|passw|passphrase|pwd|secret|token|credential|api_?key|access_?key|authorization|cookie|private|dsn|signing",
+    re.IGNORECASE,
+)
+_URL_PASSWORD = re.compile(r"(://[^:/@\s'\"]*:)[^\s'\"]*@")
 _LONGEST = 60
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel = 4

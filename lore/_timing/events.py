@@ -21,10 +21,10 @@ Sink = Callable[[str, Mapping[str, Any]], object]
 _sinks: list[Sink] = []
 
 _SECRET = re.compile(
-    r"(^|_)pass$|passw(or)?d|passphrase|secret|token|authorization|api_?key|credential|cookie|private_?key|access_?key",
+    r"(^|_)pass$|passw(or)?d|passphrase|pwd|secret|token|authorization|api_?key|credential|cookie|private_?key|access_?key",
     re.I,
 )
-_URL_PASSWORD = re.compile(r"(\b[\w.+-]+://[^\s:/@]*:)[^\s@]+(?=@)")
+_URL_PASSWORD = re.compile(r"(\b[\w.+-]+://[^\s:/@]*:)\S+(?=@)")
 _BEARER = re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{6,}", re.I)
 
 

@@ -23,6 +23,7 @@ from lore._timing import events
         ("bypass", True, True),
         ("key", "ab12", "ab12"),
         ("url", "postgresql://me:hunter2@host/db?x=1", "postgresql://me:***@host/db?x=1"),
+        ("url", "postgresql://me:hun/ter@2@host/db", "postgresql://me:***@host/db"),
         ("header", "Authorization: Bearer abcdef123", "Authorization: Bearer ***"),
         ("nested", {"password": "x", "urls": ["s3://k:s@b"]}, {"password": "***", "urls": ["s3://k:***@b"]}),
         ("rows", 3, 3),
