@@ -440,12 +440,14 @@ async def _stream_later(
     call = _Call(layer, await written, args, kwargs)
     if _inputs.active():
         await asyncio.to_thread(call.note)
+    began = time.perf_counter()
     async with contextlib.aclosing(
         connections.stream_async(call.database, call.statement, call.plan(), rows)
     ) as frames:
         async for frame in frames:
-            _measure(layer.owner, frame, 0.0)
+            _measure(layer.owner, frame, time.perf_counter() - began)
             yield frame
+            began = time.perf_counter()
 
 
 def _show_later(layer: SourceLayer, written: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
