@@ -30,7 +30,6 @@ from __future__ import annotations
 
 import contextlib
 import copyreg
-import hmac
 import io
 import json
 import mmap
@@ -226,6 +225,8 @@ class Payload:
     def _check_signature(self, key: bytes) -> None:
         if not self._signed:
             raise IntegrityError("The payload is not signed, and a signing key is set.")
+        import hmac
+
         at = self.nbytes - _SIGNATURE_SIZE
         signature = hmac.digest(key, memoryview(self._data)[:at], "sha256")
         if not hmac.compare_digest(signature, bytes(self._data[at:])):
@@ -275,7 +276,7 @@ def _head(meta: dict[str, Any], stream: list[Any], buffers: list[memoryview], *,
 
 def _finished(head: bytes, body: Iterable[Any], key: bytes | None) -> Iterator[Any]:
     """Yield head and body, and after them the checksum and signature that were made on the way."""
-    signer = hmac.new(key, head, "sha256") if key is not None else None
+    signer = _signer(key, head) if key is not None else None
     hasher = xxh3_128()
     yield head
     for piece in body:
@@ -290,6 +291,12 @@ def _finished(head: bytes, body: Iterable[Any], key: bytes | None) -> Iterator[A
     else:
         signer.update(checksum)
         yield signer.digest()
+
+
+def _signer(key: bytes, head: bytes) -> Any:
+    import hmac  # loads OpenSSL, which most never need
+
+    return hmac.new(key, head, "sha256")
 
 
 def _write_all(file: Writable, piece: Any) -> None:

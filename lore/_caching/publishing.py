@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,6 +49,8 @@ def publish(
     saved_model: bool,
 ) -> str:
     """Write a stored result as a folder to a hub and return where it stands."""
+    import tempfile
+
     value = entry.load()
     form = next((form for form in _FORMS if form.fits(value)), None)
     if form is None:
@@ -73,6 +74,8 @@ def publish(
 
 def fetch(url: str, trusted: Sequence[str]) -> Any:
     """Load what `publish` wrote; say so where it was made under other versions."""
+    import tempfile
+
     with tempfile.TemporaryDirectory() as scratch:
         folder = _download(url, Path(scratch))
         try:
