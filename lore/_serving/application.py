@@ -60,8 +60,10 @@ class App:
         self.endpoints = tuple(make(function, auth) for function in self.functions)
         self._readiness = _Readiness(warm for endpoint in self.endpoints for warm in endpoint.options.warm)
         self._core = Core(self.endpoints, self._pages(auth, metrics, docs), self._readiness.waiter())
-        self._document: dict[str, Any] | None = None
         self._rendered: dict[str, bytes] = {}
+        self._document: dict[str, Any] | None = None
+        if docs:
+            self.openapi()  # what cannot be described shows now, not at the first visit
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answer one request, as WSGI has it."""

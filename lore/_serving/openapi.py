@@ -61,6 +61,7 @@ def document(endpoints: Sequence[Endpoint], title: str, version: str) -> dict[st
         operations = paths.setdefault(endpoint.path, {})
         for method in endpoint.options.methods:
             operations[method.lower()] = _operation(endpoint, method, described)
+    _tell_apart(operation for operations in paths.values() for operation in operations.values())
     schemas = {**components, "Problem": _PROBLEM}
     found: dict[str, Any] = {
         "openapi": "3.1.0",
@@ -79,23 +80,59 @@ def dumps(found: dict[str, Any]) -> bytes:
     return json.dumps(found, ensure_ascii=False, default=str).encode()
 
 
-def _components(msgspec: Any, endpoints: Iterable[Endpoint]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Describe the structs of all endpoints at once, so that classes they share are described once."""
-    template = "#/components/schemas/{name}"
+def _components(msgspec: Any, endpoints: Sequence[Endpoint]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Describe the structs of all endpoints: classes they share once, and those of one name apart."""
     known: dict[str, Any] = {}
     described: dict[Any, Any] = {}
     for endpoint in endpoints:
-        (fields, *answers), parts = msgspec.json.schema_components(
-            [endpoint.arguments.struct, *endpoint.answer_types()], ref_template=template, schema_hook=_no_schema
-        )
+        (fields, *answers), parts = _schemas(msgspec, endpoint)
         own = _inlined(fields, parts)
+        names = {name: _free_name(name, schema, known) for name, schema in parts.items()}
+        own, answers, parts = _renamed([own, answers, parts], {old: new for old, new in names.items() if old != new})
         own.pop("title", None)
         own.pop("description", None)
-        described[endpoint.name] = own
-        described[endpoint.name, "answer"] = _answer(endpoint, answers)
-        for name, schema in parts.items():
-            known.setdefault(name, schema)
+        described[endpoint] = own
+        described[endpoint, "answer"] = _answer(endpoint, answers)
+        known.update((names[name], schema) for name, schema in parts.items())
     return described, known
+
+
+_PLACE = "#/components/schemas/"
+
+
+def _schemas(msgspec: Any, endpoint: Endpoint) -> tuple[Sequence[dict[str, Any]], dict[str, Any]]:
+    """Describe what one endpoint takes and answers; where two classes in it share their full name, only its fields."""
+    kinds = [endpoint.arguments.struct, *endpoint.answer_types()]
+    try:
+        found: tuple[Sequence[dict[str, Any]], dict[str, Any]] = msgspec.json.schema_components(
+            kinds, ref_template=_PLACE + "{name}", schema_hook=_no_schema
+        )
+        return found
+    except KeyError:
+        return [{"type": "object", "properties": {name: {} for name in endpoint.arguments.wires}}], {}
+
+
+def _free_name(name: str, schema: dict[str, Any], known: dict[str, Any]) -> str:
+    """Name a component so that another class of the same name keeps its own."""
+    free, number = name, 2
+    while known.get(free, schema) != schema:
+        free, number = f"{name}_{number}", number + 1
+    return free
+
+
+def _renamed(schema: Any, names: dict[str, str]) -> Any:
+    """Let references lead to the new names of components."""
+    if not names:
+        return schema
+    if isinstance(schema, list):
+        return [_renamed(one, names) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: _renamed(value, names) for key, value in schema.items()}
+    to = found.get("$ref")
+    if isinstance(to, str) and to.removeprefix(_PLACE) in names:
+        found["$ref"] = _PLACE + names[to.removeprefix(_PLACE)]
+    return found
 
 
 def _answer(endpoint: Endpoint, answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -120,11 +157,11 @@ def _no_schema(kind: type) -> dict[str, Any]:
 
 def _operation(endpoint: Endpoint, method: str, described: dict[Any, Any]) -> dict[str, Any]:
     summary, description, examples = _told(endpoint.doc)
-    fields = _with_defaults(endpoint, described[endpoint.name])
+    fields = _with_defaults(endpoint, described[endpoint])
     operation: dict[str, Any] = {
         "operationId": f"{endpoint.title}_{method.lower()}" if len(endpoint.options.methods) > 1 else endpoint.title,
         "summary": summary or endpoint.title,
-        "responses": _responses(endpoint, described[endpoint.name, "answer"]),
+        "responses": _responses(endpoint, described[endpoint, "answer"]),
     }
     if description:
         operation["description"] = description
@@ -135,6 +172,18 @@ def _operation(endpoint: Endpoint, method: str, described: dict[Any, Any]) -> di
     if endpoint.is_guarded:
         operation["security"] = [{"bearer": []}]
     return operation
+
+
+def _tell_apart(operations: Iterable[dict[str, Any]]) -> None:
+    """Number the ids of operations of functions that share their name."""
+    taken: set[str] = set()
+    for operation in operations:
+        name = free = operation["operationId"]
+        number = 2
+        while free in taken:
+            free, number = f"{name}_{number}", number + 1
+        taken.add(free)
+        operation["operationId"] = free
 
 
 def _with_defaults(endpoint: Endpoint, fields: dict[str, Any]) -> dict[str, Any]:

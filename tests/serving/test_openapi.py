@@ -8,8 +8,9 @@ import enum
 import importlib.util
 import json
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
+import attrs
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -141,6 +142,101 @@ def test_operations_have_their_own_ids() -> None:
     """No two operations share an id."""
     ids = [operation["operationId"] for path in DOCUMENT["paths"].values() for operation in path.values()]
     assert len(ids) == len(set(ids)) == 7
+
+
+@attrs.define
+class Slotted:
+    """An attrs class."""
+
+    a: int
+
+
+@attrs.define(slots=False)
+class Unslotted:
+    """An attrs class with a dictionary."""
+
+    a: int
+
+
+class Typed(TypedDict):
+    """A dictionary with known names."""
+
+    a: int
+
+
+class Struct(msgspec.Struct):
+    """msgspec's own."""
+
+    a: int
+
+
+class Pair(NamedTuple):
+    """A named tuple."""
+
+    a: int
+
+
+@dataclasses.dataclass
+class Node:
+    """A class that holds itself."""
+
+    a: int
+    below: list[Node] = dataclasses.field(default_factory=list)
+    other: Place | None = None
+
+
+def served(path: str, takes: Any, gives: Any) -> Any:
+    def f(m):  # type: ignore[no-untyped-def]
+        return m
+
+    f.__annotations__ = {"m": takes, "return": gives}
+    return lore.endpoint(path)(f)
+
+
+@pytest.mark.parametrize("kind", [Place, Slotted, Unslotted, Typed, Struct, Pair, Node, Carrier])
+def test_one_class_taken_and_given(kind: Any) -> None:
+    """A record class may stand in the parameters and in the answer of one endpoint and of several."""
+    pairs = [(kind, kind), (list[kind], kind), (kind | None, kind), (kind, int), (int, kind), (dict[str, kind], Node)]
+    for takes, gives in pairs:
+        lore.serve.app(served("/f", takes, gives))
+    app = lore.serve.app(*(served(f"/f{at}", takes, gives) for at, (takes, gives) in enumerate(pairs)))
+    text = json.dumps(app.openapi())
+    assert app.test_client().get("/docs").status_code == 200
+    names = {part.partition('"')[0] for part in text.split("#/components/schemas/")[1:]}
+    assert names <= set(app.openapi()["components"]["schemas"])
+    ids = [operation["post"]["operationId"] for operation in app.openapi()["paths"].values()]
+    assert len(set(ids)) == len(pairs)
+
+
+def test_classes_of_one_name_are_told_apart() -> None:
+    """Two classes that share their full name, as a notebook or a factory makes them, have each their own component."""
+
+    def make(field: str) -> Any:
+        return msgspec.defstruct("Twin", [(field, int)], module=__name__)
+
+    one, two = make("x"), make("y")
+    app = lore.serve.app(served("/one", one, one), served("/two", list[two], two), served("/again", one, int))
+    components = app.openapi()["components"]["schemas"]
+    for path, field in (("/one", "x"), ("/two", "y")):
+        operation = app.openapi()["paths"][path]["post"]
+        answer = operation["responses"]["200"]["content"]["application/json"]["schema"]["$ref"]
+        assert list(components[answer.rpartition("/")[2]]["properties"]) == [field]
+    body = app.openapi()["paths"]["/two"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert body["properties"]["m"]["items"]["$ref"] == "#/components/schemas/Twin_2"
+    assert len([name for name in components if name.startswith("Twin")]) == 2
+    lore.serve.app(served("/mixed", one, two)).openapi()
+
+
+def test_what_cannot_be_described_shows_when_the_app_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The document is made with the app, not at its first visit; without docs it is not made."""
+
+    def fail(*args: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("lore._serving.openapi.document", fail)
+    with pytest.raises(ZeroDivisionError):
+        lore.serve.app(stream)
+    lore.serve.app(stream, docs=False)
 
 
 def test_references_lead_somewhere() -> None:
