@@ -494,6 +494,18 @@ def test_reading_notes_the_file_as_an_input(tmp_path):
     assert "v.json" in noted.check()
 
 
+@pytest.mark.parametrize("place", ["folder", "memory"])
+def test_a_missing_file_is_noted_as_an_input_too(tmp_path, place):
+    """What was read as missing is an input: that the file is there later is a change."""
+    path = f"{tmp_path}/later.json" if place == "folder" else f"memory://{tmp_path}/later.json"
+    with _inputs.record() as recorder, pytest.raises(MissingFile):
+        read(path)
+    (noted,) = recorder.inputs
+    assert noted.check() is None
+    write([1], path)
+    assert noted.check()
+
+
 @pytest.mark.parametrize(
     ("path", "expected"),
     [

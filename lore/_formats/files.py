@@ -71,10 +71,9 @@ def read(path: str | os.PathLike[str], **options: Any) -> Any:
     """
     format_, compression = suffixes_of(path)
     _check_options(format_, options, _FORMATS[format_].options)
+    if _inputs.active():
+        _note(path)
     with places.reading(path) as file:
-        # Noted before it is read: a change in between makes the result look older than it is, never newer.
-        if _inputs.active():
-            _inputs.note(_inputs.of_path(places.local_path(path) or os.fspath(path)))
         try:
             return load(places.decompressed(file, compression), format_, **options)
         except FormatError as error:
@@ -115,6 +114,17 @@ def load(file: BinaryIO, format_: str, **options: Any) -> Any:
 def dump(value: object, file: BinaryIO, format_: str) -> None:
     """Write a value to a binary stream; `format_` is a name such as "parquet"."""
     _engine(format_, "dump")(value, file, format_)
+
+
+def _note(path: str | os.PathLike[str]) -> None:
+    """
+    Note a file as an input of the cached function around, also one that is missing.
+
+    That comes before it is opened: a change in between makes the result look older than it is, never newer.
+    """
+    local = places.local_path(path)
+    if local is None or not os.path.isdir(local):
+        _inputs.note(_inputs.of_path(local or os.fspath(path)))
 
 
 def _engine(format_: str, function: str) -> Callable[..., Any]:
