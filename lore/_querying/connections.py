@@ -213,10 +213,18 @@ def check_url(url: Any) -> None:
         )
     if isinstance(url, str) and not (_ENVIRONMENT.match(url) or "://" in url):
         raise DecorationError(
-            f"{hide_password(url)!r} is no database URL: write dialect://..., such as postgresql://user@host/name or "
+            f"{_harmless(url)} is no database URL: write dialect://..., such as postgresql://user@host/name or "
             f"duckdb:///file.duckdb, or $NAME for an environment variable. "
             f'Right: @lore.sql_source("$WAREHOUSE_URL")'
         )
+
+
+def _harmless(text: str) -> str:
+    """Show what somebody took for a URL, where nothing in it can be a password."""
+    _, sign, host = text.rpartition("@")
+    if sign:
+        return f"What ends in {hide_password(sign + host)!r}"
+    return "This" if re.search(r"[:\s]", text) else repr(hide_password(text))
 
 
 def _known(key: str, make: Callable[[], Database]) -> Database:
@@ -239,7 +247,7 @@ def _of_url(url: str) -> Database:
     scheme, separator, rest = url.partition("://")
     if not separator:
         raise SourceError(
-            f"{hide_password(url)!r} is no database URL: write dialect://..., such as postgresql://user@host/name, "
+            f"{_harmless(url)} is no database URL: write dialect://..., such as postgresql://user@host/name, "
             f"sqlite:///file.db or duckdb:///file.duckdb, or $NAME for an environment variable."
         )
     dialect, _, driver = scheme.partition("+")

@@ -24,7 +24,7 @@ from lore._querying import connections, servers
 from lore._querying.failures import hide_password, scrub
 from lore._querying.progress import Progress
 from lore._querying.statements import bind
-from lore.errors import LoreError, QueryError, SourceError, SourceTimeout, StatementError
+from lore.errors import DecorationError, LoreError, QueryError, SourceError, SourceTimeout, StatementError
 from lore.io import query, sql_source, write_sql
 
 psycopg2 = pytest.importorskip("psycopg2")
@@ -486,6 +486,22 @@ def test_no_connection(postgres_url: str) -> None:
 def test_hide_password(text: str, hidden: str) -> None:
     """A password is hidden wherever a URL or a DSN may carry one."""
     assert hidden == hide_password(text)
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql//u:geheim@h/db", "postgresql:/u:geheim@h/db", "u:geheim@h/db", "u:ge@geheim@h/db", "h:geheim"]
+)
+def test_no_password_of_what_is_no_url(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A URL that lacks its colon or its slashes is refused without its password, from the environment too."""
+    monkeypatch.setenv("DBU", url)
+    with pytest.raises(DecorationError, match="no database URL") as decorated:
+        sql_source(url)
+    for given in (url, "$DBU"):
+        with pytest.raises(SourceError, match="no database URL") as asked:
+            query("SELECT 1", given)
+        told = "".join(map(str, (decorated.value, asked.value, asked.value.__context__)))
+        assert "geheim" not in told
+        assert "@" not in url or "@h/db" in told
 
 
 def test_scrub() -> None:
