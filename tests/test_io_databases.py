@@ -208,6 +208,22 @@ def test_columns_that_do_not_fit_a_database(url: Any, table: str, values: list[A
         query(f"SELECT * FROM {table}", url)
 
 
+@pytest.mark.parametrize("dtype", ["uint64", "UInt64", "uint64[pyarrow]"])
+def test_unsigned_integers_keep_their_values_or_are_refused(url: Any, table: str, dtype: str) -> None:
+    """Unsigned integers are integers where 63 bits hold them; beyond, a database that lacks them refuses."""
+    write_sql(pd.DataFrame({"n": pd.Series([0, 2**63 - 1], dtype=dtype)}), table, url)
+    assert [0, 2**63 - 1] == query(f"SELECT n FROM {table}", url)["n"].tolist()
+    large = pd.DataFrame({"n": pd.Series([1, 2**64 - 1], dtype=dtype)})
+    if is_duckdb(url):
+        write_sql(large, f"{table}_large", url)
+        assert large["n"].tolist() == query(f"SELECT n FROM {table}_large", url)["n"].tolist()
+        return
+    with pytest.raises(StatementError, match=r"'n'.*2\*\*63"):
+        write_sql(large, f"{table}_large", url)
+    with pytest.raises(QueryError, match=f"{table}_large"):
+        query(f"SELECT * FROM {table}_large", url)
+
+
 def test_columns_of_one_name_are_refused(url: Any, table: str) -> None:
     """A table cannot have two columns of one name."""
     with pytest.raises(LoreError):

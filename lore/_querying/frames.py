@@ -15,7 +15,7 @@ from lore.errors import StatementError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Outgoing", "check_fit", "kind_of_arrow", "kind_of_type", "outgoing"]
+__all__ = ["Outgoing", "check_fit", "kind_of_arrow", "kind_of_type", "outgoing", "signed"]
 
 
 class Outgoing(NamedTuple):
@@ -209,6 +209,30 @@ def _of_containers(values: Sequence[Any]) -> tuple[str, Any]:
     if set(types) <= {"list", "dict"}:
         return "json", pyarrow.array([None if v is None else to_json(v) for v in values], pyarrow.string())
     raise _Mixed(f"it mixes {' and '.join(types)}")
+
+
+def signed(column: Outgoing, database: str) -> Outgoing:
+    """
+    Return a column for a table made in a database without unsigned integers.
+
+    Raises:
+        StatementError: it holds integers beyond 2**63 - 1.
+    """
+    import pyarrow
+
+    inner = column.array.type.value_type if column.kind == "list" else column.array.type
+    if inner != pyarrow.uint64():
+        return column
+    try:
+        if column.kind == "list":
+            return column._replace(array=column.array.cast(pyarrow.list_(pyarrow.int64())))
+        return column._replace(kind="integer", array=column.array.cast(pyarrow.int64()))
+    except pyarrow.ArrowInvalid:
+        pass
+    raise StatementError(
+        f"Column {column.name!r} holds unsigned integers beyond 2**63 - 1, which {database} has no integer type for: "
+        f"write it as text, as decimals or as floats."
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------

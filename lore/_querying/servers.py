@@ -343,6 +343,8 @@ class Alchemy:
                 )
             if present is not None and if_exists == "append":
                 columns = frames.check_fit(columns, present, table)
+            else:
+                columns = [frames.signed(column, self.engine.dialect.name) for column in columns]
             made = sqlalchemy.Table(
                 name,
                 sqlalchemy.MetaData(),

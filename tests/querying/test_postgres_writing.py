@@ -62,7 +62,7 @@ COLUMNS: dict[str, tuple[Any, str, Any]] = {
     "int8": (pd.Series([1, -128, 127], dtype="int8"), "bigint", pd.Series([1, -128, 127])),
     "uint32": (pd.Series([0, 2**32 - 1, 7], dtype="uint32"), "bigint", pd.Series([0, 2**32 - 1, 7])),
     "uint64 small": (pd.Series([0, 1, 7], dtype="uint64"), "bigint", pd.Series([0, 1, 7])),
-    "uint64": (pd.Series([0, 2**64 - 1, 7], dtype="uint64"), "numeric(20,0)", pd.Series([0.0, float(2**64 - 1), 7.0])),
+    "uint64": (pd.Series([0, 2**63 - 1, 7], dtype="uint64"), "bigint", pd.Series([0, 2**63 - 1, 7])),
     "Int64": (pd.Series([9007199254740993, None, -1], dtype="Int64"), "bigint", None),
     "bool": (pd.Series([True, False, True]), "boolean", None),
     "boolean": (pd.Series([True, None, False], dtype="boolean"), "boolean", None),

@@ -28,7 +28,7 @@ _NAME_BYTES = 63
 _TYPES = {
     "boolean": ("boolean", 16),
     "integer": ("bigint", 20),
-    "unsigned": ("numeric(20,0)", 1700),
+    "unsigned": ("bigint", 20),
     "real": ("real", 700),
     "float": ("double precision", 701),
     "decimal": ("numeric", 1700),
@@ -109,6 +109,7 @@ def write(connection: Any, frame: pd.DataFrame, table: str, schema: str | None =
         if present is not None and if_exists == "replace":
             present = _emptied(cursor, name, present, columns)
         if present is None:
+            columns = [frames.signed(column, "PostgreSQL") for column in columns]
             cursor.execute(_create(name, columns))
             _copy(cursor, name, columns, [_oid(column) for column in columns], len(frame))
         else:
@@ -167,21 +168,14 @@ def _create(name: str, columns: list[frames.Outgoing]) -> str:
 def _type(column: frames.Outgoing) -> str:
     """Name the type of a new column."""
     if column.kind != "list":
-        return "bigint" if _is_small(column) else _TYPES[column.kind][0]
+        return _TYPES[column.kind][0]
     return f"{_TYPES[_element_kind(column)][0]}[]"
 
 
 def _oid(column: frames.Outgoing) -> int:
     if column.kind != "list":
-        return 20 if _is_small(column) else _TYPES[column.kind][1]
+        return _TYPES[column.kind][1]
     return _ARRAYS[_TYPES[_element_kind(column)][1]]
-
-
-def _is_small(column: frames.Outgoing) -> bool:
-    """Tell whether an unsigned column's numbers all fit bigint."""
-    import pyarrow.compute as pc
-
-    return column.kind == "unsigned" and (pc.max(column.array).as_py() or 0) < 2**63
 
 
 def _element_kind(column: frames.Outgoing) -> str:
