@@ -3,8 +3,8 @@
 other.
 
 The parent never loads the user's module: each worker does, after the fork. They share one small mapped file: whether
-the server is shutting down, whether a worker has announced what is served, and whether the application could not be
-loaded.
+the server is shutting down, whether a worker has announced what is served, whether the application could not be
+loaded, and whether workers are to stop now.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ _ENV = "LORE_SERVE"
 _DRAIN_S = 1.0
 _STACK_BYTES = 32 << 20
 _KILL_S = 30
+_HEARS_S = 0.3
+"""How long a worker that gets SIGTERM waits to see whether its parent got one as well."""
 _SWITCH_S = 0.001
 """How long a thread that computes may keep the interpreter from others; health has to get a word in."""
 
@@ -202,7 +204,8 @@ def _load_in_worker() -> Callable[..., Iterable[bytes]]:
     logs.use(settings.log)
     sys.setswitchinterval(_SWITCH_S)
     try:
-        application = load(settings.target)
+        with _ended_by_sigterm(settings.server):
+            application = load(settings.target)
     except BaseException as error:
         _report_failed_load(settings, error)
         if settings.server == "gunicorn":
@@ -217,6 +220,20 @@ def _load_in_worker() -> Callable[..., Iterable[bytes]]:
         logs.note("warming")
     getattr(application, "is_ready", None)
     return application
+
+
+@contextmanager
+def _ended_by_sigterm(server: str) -> Iterator[None]:
+    """End a worker at once while it loads: a server's own handler would let the import run to its end first."""
+    if server == "werkzeug":
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        if server == "gunicorn":  # granian installs its own later; what is there now is the parent's
+            signal.signal(signal.SIGTERM, before)
 
 
 def _flush() -> None:
@@ -310,7 +327,7 @@ def _count(number: int, noun: str) -> str:
 
 # -- what parent and workers share -----------------------------------------------------------------
 
-_DRAINING, _ANNOUNCED, _FAILED = range(3)
+_DRAINING, _ANNOUNCED, _FAILED, _STOPPING = range(4)
 _map: mmap.mmap | None = None
 
 
@@ -319,7 +336,7 @@ def _shared_file() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="lore-serve-"))
     parent = os.getpid()
     path = folder / "shared"
-    path.write_bytes(bytes(3))
+    path.write_bytes(bytes(4))
     try:
         yield str(path)
     finally:
@@ -332,7 +349,7 @@ def _mapped() -> mmap.mmap | None:
     if _map is None and _ENV in os.environ:
         try:
             with open(_settings().shared, "r+b") as file:
-                _map = mmap.mmap(file.fileno(), 3)
+                _map = mmap.mmap(file.fileno(), 4)
         except (OSError, ValueError, TypeError):
             return None
     return _map
@@ -357,15 +374,51 @@ def is_draining() -> bool:
 def _drain_then(stop: Callable[[], object]) -> None:
     """Answer SIGTERM by taking readiness away, and stop a moment later; a second signal stops at once."""
 
+    parent = os.getpid()
+
+    def stop_now() -> None:
+        _tell(_STOPPING)
+        stop()
+
     def on_signal(number: int, frame: object) -> None:
+        if os.getpid() != parent:  # a worker that has not come so far as to have a handler of its own
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
         if _told(_DRAINING):
-            stop()
+            stop_now()
             return
         _tell(_DRAINING)
         logs.note("draining", seconds=_drain_s())
-        timer = threading.Timer(_drain_s(), stop)
+        timer = threading.Timer(_drain_s(), stop_now)
         timer.daemon = True
         timer.start()
+
+    signal.signal(signal.SIGTERM, on_signal)
+
+
+def _leave_draining_to_the_parent() -> None:
+    """
+    Let a worker go on when SIGTERM was sent to the whole group, as supervisors do, until the parent stops it.
+
+    Nobody can tell from a signal who sent it: the parent says beforehand that it stops its workers, and what comes
+    without that waits a moment for the parent to hear of it as well.
+    """
+    parent, end = os.getppid(), signal.getsignal(signal.SIGTERM)
+    if not callable(end):
+        return
+
+    def later() -> None:
+        if not _told(_DRAINING) or os.getppid() != parent:
+            end(signal.SIGTERM, None)
+
+    def on_signal(number: int, frame: Any) -> None:
+        if _told(_STOPPING) or os.getppid() != parent:
+            end(number, frame)
+        elif not _told(_DRAINING):
+            timer = threading.Timer(_HEARS_S, later)
+            timer.daemon = True
+            timer.start()
 
     signal.signal(signal.SIGTERM, on_signal)
 
@@ -409,13 +462,40 @@ def _granian(settings: Settings) -> int:
     server = server_class(settings.target, **_spelled(options))
     if hasattr(server, "respawned_wrks"):
         server.respawned_wrks = _Respawned()
-    server.on_startup(lambda: _drain_then(server.signal_handler_interrupt))
+    _respawn_until_draining(server)
+    interrupt = server.signal_handler_interrupt
+
+    def stop(*signalled: Any) -> None:
+        _tell(_STOPPING)
+        interrupt()
+
+    server.signal_handler_interrupt = stop
+    server.on_startup(lambda: _drain_then(stop))
     logging.getLogger("_granian").setLevel(logging.ERROR)
     try:
         server.serve(target_loader=_load_in_worker, wrap_loader=False)
     except SystemExit as done:
         return int(done.code or 0)
     return 0
+
+
+def _respawn_until_draining(server: Any) -> None:
+    """Start no worker again that ends while the server does, and let workers leave draining to the parent."""
+    respawn = getattr(server, "_respawn_workers", None)
+    if respawn is not None:
+        server._respawn_workers = lambda *args, **kwargs: None if _told(_DRAINING) else respawn(*args, **kwargs)
+    try:
+        signals = importlib.import_module("granian._signals")
+        install = signals.set_sync_signals
+    except (ImportError, AttributeError):
+        return
+
+    def installed() -> Any:
+        event = install()
+        _leave_draining_to_the_parent()
+        return event
+
+    signals.set_sync_signals = installed  # type: ignore[attr-defined]
 
 
 def _spelled(options: dict[str, Any]) -> dict[str, Any]:
@@ -485,6 +565,7 @@ def _gunicorn_options(settings: Settings) -> dict[str, Any]:
         "proc_name": f"lore {settings.target}",
         "control_socket_disable": True,
         "when_ready": when_ready,
+        "post_worker_init": lambda worker: _leave_draining_to_the_parent(),
     }
 
 

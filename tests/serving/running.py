@@ -24,9 +24,12 @@ class Running:
         folder: where the module stands that is served.
         target: what is served.
         options: of the command line.
+        start_new_session: make the server the leader of a process group of its own.
     """
 
-    def __init__(self, folder: Path, target: str, *options: str, **environ: str) -> None:
+    def __init__(
+        self, folder: Path, target: str, *options: str, start_new_session: bool = False, **environ: str
+    ) -> None:
         self.log = folder / f"server-{time.monotonic_ns()}.log"
         tests = str(Path(__file__).parent)
         self._file = self.log.open("wb")
@@ -36,6 +39,7 @@ class Running:
             stdout=self._file,
             stderr=subprocess.STDOUT,
             env={**os.environ, "PYTHONPATH": tests, "LORE_DRAIN_S": "0.3", **environ},
+            start_new_session=start_new_session,
         )
         self.port = 0
 

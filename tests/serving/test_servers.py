@@ -80,7 +80,9 @@ def test_bugs_are_logged_once(server: Running) -> None:
         status, problem = server.post("/fail", {"kind": kind})
         assert status == 500
         assert "hidden" not in json.dumps(problem)
-        until(lambda problem=problem: [e for e in server.events() if e.get("request") == problem["request_id"]])
+        until(
+            lambda problem=problem: len([e for e in server.events() if e.get("request") == problem["request_id"]]) == 2
+        )
         events = [e for e in server.events() if e.get("request") == problem["request_id"]]
         assert sorted(event["event"] for event in events) == ["request", "request failed"]
         assert sum("hidden" in event.get("exception", "") for event in events) == 1
@@ -195,6 +197,49 @@ def test_sigterm_drains(name: str, tmp_path: Path) -> None:
             assert inside.result() == (200, 1.5)
         assert server.process.wait(10) == 0
         assert [event["status"] for event in server.events() if event.get("path") == "/sleep"] == [200]
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_sigterm_to_the_whole_group_drains_as_well(name: str, tmp_path: Path) -> None:
+    """Where a supervisor signals parent and workers at once, workers answer until the parent stops them."""
+    with Running(tmp_path, "shop:app", "--server", name, start_new_session=True, LORE_DRAIN_S="1") as server:
+        with ThreadPoolExecutor(1) as pool:
+            inside = pool.submit(server.post, "/sleep", {"seconds": 1.5})
+            time.sleep(0.3)
+            started = time.monotonic()
+            os.killpg(server.process.pid, signal.SIGTERM)
+            until(lambda: server.get("/ready")[0] == 503, 0.8)
+            time.sleep(0.4)
+            assert server.get("/health")[0] == 200
+            assert inside.result() == (200, 1.5)
+        assert server.process.wait(10) == 0
+        assert time.monotonic() - started < 5
+        log = server.log.read_text()
+        assert "Unexpected exit" not in log
+        assert len([event for event in server.events() if event["event"] == "warming"]) <= 1
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_sigterm_while_the_module_loads(name: str, tmp_path: Path) -> None:
+    """A server whose workers are still importing ends as soon as any."""
+    (tmp_path / "heavy.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(20)\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lore.serve", "heavy", "--port", "0", "--server", name],
+        cwd=tmp_path,
+        env={**os.environ, "LORE_DRAIN_S": "0.1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"loading\n"
+        process.terminate()
+        assert process.wait(8) == 0
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 @pytest.mark.parametrize("name", SERVERS)
