@@ -64,6 +64,7 @@ _UNWRITTEN = frozenset(
         "__pydantic_validator__",
         "__qualname__",
         "__signature__",
+        "__slotnames__",  # by copyreg, when an instance is pickled or copied
         "__static_attributes__",
         "__type_params__",
         "__weakref__",
