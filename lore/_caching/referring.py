@@ -39,6 +39,9 @@ class Ref(NamedTuple):
         return "\0".join((self.kind, self.name, self.attribute, *self.path))
 
 
+_Bindings = dict[str, frozenset[Ref]]
+
+
 def refs_of(code: types.CodeType) -> tuple[Ref, ...]:
     """Return what a function's code reaches for, sorted, each once."""
     found: set[Ref] = set()
@@ -50,7 +53,7 @@ def refs_of(code: types.CodeType) -> tuple[Ref, ...]:
     return tuple(sorted(found, key=lambda ref: (ref.path != ("",), ref)))
 
 
-def _collect(code: types.CodeType, free: frozenset[str], first: str, outer: dict[str, Ref], found: set[Ref]) -> None:
+def _collect(code: types.CodeType, free: frozenset[str], first: str, outer: _Bindings, found: set[Ref]) -> None:
     """
     Collect the references of a code object and of those nested in it.
 
@@ -58,15 +61,17 @@ def _collect(code: types.CodeType, free: frozenset[str], first: str, outer: dict
         code: a function, or a function, comprehension or class body inside it.
         free: the closure variables of the outermost function that are visible here.
         first: the name of its first argument, where that is visible here.
-        outer: what imports in the functions around have bound.
+        outer: what imports in the functions around have bound, each name to all that it may stand for.
         found: is filled.
     """
     instructions = [one for one in dis.get_instructions(code) if one.opname not in _BETWEEN]
-    bindings = outer | dict(_imports_in(instructions, found))
+    bindings = dict(outer)
+    for name, ref in _imports_in(instructions, found):
+        bindings[name] = bindings.get(name, frozenset()) | {ref}
     in_class = not code.co_flags & 0x1
     for kind, name, path in _loads_in(instructions, {*code.co_cellvars, *code.co_freevars}):
         if name in bindings and kind != "global":
-            found.add(bindings[name]._replace(path=bindings[name].path + path))
+            found.update(ref._replace(path=ref.path + path) for ref in bindings[name])
         elif kind in ("global", "name"):
             if not (in_class and name in _IN_CLASS_BODIES):
                 found.add(Ref("global", name, path))
@@ -77,7 +82,7 @@ def _collect(code: types.CodeType, free: frozenset[str], first: str, outer: dict
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             inner = frozenset(constant.co_freevars)
-            seen = {name: ref for name, ref in bindings.items() if name in inner}
+            seen = {name: refs for name, refs in bindings.items() if name in inner}
             _collect(constant, free & inner, first if first in inner else "", seen, found)
 
 
