@@ -494,6 +494,26 @@ def test_reading_notes_the_file_as_an_input(tmp_path):
     assert "v.json" in noted.check()
 
 
+@pytest.mark.parametrize("suffix", [".json", ".jsonl"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        pd.DataFrame({"x": [1.0, np.inf]}),
+        pd.DataFrame({"x": pd.array([-np.inf, None], dtype="Float64")}),
+        pd.DataFrame({"x": [{"deep": [np.inf]}]}),
+        [1.0, {"x": (np.nan, -np.inf)}],
+        [np.array([np.inf])],
+    ],
+)
+def test_infinity_is_no_json(tmp_path, suffix, value):
+    """NaN is null in JSON, infinity is refused and leaves the old file."""
+    path = tmp_path / f"v{suffix}"
+    write([np.nan, 1], path)
+    with pytest.raises(FormatError, match="infinity"):
+        write(value, path)
+    assert read(path) == [None, 1]
+
+
 @pytest.mark.parametrize("place", ["folder", "memory"])
 def test_a_missing_file_is_noted_as_an_input_too(tmp_path, place):
     """What was read as missing is an input: that the file is there later is a change."""

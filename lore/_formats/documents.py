@@ -171,9 +171,11 @@ def _encoded(value: object, encoder: json.JSONEncoder) -> str:
 
 
 def _without_nan(value: Any) -> Any:
-    """Return the value with null for what JSON has no number for."""
+    """Return the value with null for NaN; refuse infinity, which JSON has no word for."""
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        if math.isinf(value):
+            raise ValueError("it has no word for infinity")
+        return None if math.isnan(value) else value
     if isinstance(value, dict):
         return {name: _without_nan(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -89,7 +89,7 @@ def write(value: object, path: str | os.PathLike[str]) -> None:
     reader sees the old file or the new one, and a crash leaves the old one. Missing folders are made.
 
     A frame in csv, json or jsonl loses what text cannot hold: dtypes, time zone names, categories, attrs, and an index
-    without a name that only counts rows (any other index becomes columns). NaN in json is null.
+    without a name that only counts rows (any other index becomes columns). NaN in json is null, infinity is refused.
 
     Args:
         value: a DataFrame (also a pyarrow or polars table) for the tables; any plain value for json, a list of them
