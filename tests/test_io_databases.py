@@ -224,6 +224,18 @@ def test_unsigned_integers_keep_their_values_or_are_refused(url: Any, table: str
         query(f"SELECT * FROM {table}_large", url)
 
 
+@pytest.mark.parametrize("if_exists", ["fail", "append", "replace"])
+def test_a_frame_without_columns_is_refused(url: Any, table: str, if_exists: Any) -> None:
+    """A frame without columns is a table in no database, whether there is one already or not."""
+    for frame in (pd.DataFrame(), pd.DataFrame(index=range(3))):
+        with pytest.raises(StatementError, match="without columns"):
+            write_sql(frame, table, url, if_exists)
+    write_sql(pd.DataFrame({"n": [1]}), table, url)
+    with pytest.raises(StatementError):
+        write_sql(pd.DataFrame(), table, url, if_exists)
+    assert [1] == query(f"SELECT n FROM {table}", url)["n"].tolist()
+
+
 def test_columns_of_one_name_are_refused(url: Any, table: str) -> None:
     """A table cannot have two columns of one name."""
     with pytest.raises(LoreError):

@@ -361,8 +361,7 @@ def _write(connection: Any, columns: list[frames.Outgoing], table: str, if_exist
         _create(connection, columns, arrays, schema, name, present)
     into = ", ".join(quoted(None, column) for column in names)
     chosen = ", ".join(_cast(column, array, n) for n, (column, array) in enumerate(zip(columns, arrays)))
-    if columns:
-        connection.execute(f"INSERT INTO {target} ({into}) SELECT {chosen} FROM {_INCOMING}")
+    connection.execute(f"INSERT INTO {target} ({into}) SELECT {chosen} FROM {_INCOMING}")
 
 
 def _create(
@@ -376,8 +375,6 @@ def _create(
     """Make the table anew; one that already has these columns is emptied instead and keeps its indexes."""
     target = quoted(schema, name)
     wanted = {column.name: _type(column, array) for column, array in zip(columns, arrays)}
-    if not wanted:
-        raise StatementError("A frame without columns makes no table.")
     if present is not None and list(present) == list(wanted) and all(map(_is_like, present.values(), wanted.values())):
         connection.execute(f"DELETE FROM {target}")
         return

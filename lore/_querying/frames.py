@@ -40,11 +40,13 @@ def outgoing(frame: pd.DataFrame) -> list[Outgoing]:
     The index is left out, unless its levels have names: then they are columns in front.
 
     Raises:
-        StatementError: two columns of one name, or a column of values that no database has a type for.
+        StatementError: no columns, two columns of one name, or a column of values that no database has a type for.
     """
     if any(name is not None for name in frame.index.names):
         frame = frame.reset_index()
     names = [str(name) for name in frame.columns]
+    if not names:
+        raise StatementError("A frame without columns makes no table.")
     twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if twice:
         raise StatementError(f"The frame has more than one column named {', '.join(map(repr, twice))}.")

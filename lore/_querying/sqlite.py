@@ -370,8 +370,6 @@ def _write(connection: sqlite3.Connection, columns: list[frames.Outgoing], table
         )
     if present and if_exists == "append":
         columns = frames.check_fit(columns, {key: _kind(of) for key, of in present.items()}, table)
-    if not columns:
-        raise StatementError("A frame without columns makes no table.")
     columns = [frames.signed(column, "SQLite") for column in columns]
     values = [_storable(column) for column in columns]
     wanted = {column.name: _type(column, stored) for column, stored in zip(columns, values)}

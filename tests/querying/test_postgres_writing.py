@@ -219,12 +219,6 @@ def test_odd_names(connection: Any) -> None:
     assert list(frame.columns) == list(postgres.read(connection, 'SELECT * FROM "odd ""table"""').columns)
 
 
-def test_no_columns(connection: Any) -> None:
-    """A frame without columns makes a table without columns, with as many rows."""
-    assert 3 == postgres.write(connection, pd.DataFrame(index=range(3)), "t")
-    assert (3, 0) == back(connection).shape
-
-
 @pytest.mark.parametrize("name", ["x" * 64, "ä" * 32, "", "a\0b"])
 def test_names_that_cannot_be(connection: Any, name: str) -> None:
     """A name that the server would cut is refused, not cut."""

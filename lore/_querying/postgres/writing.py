@@ -307,9 +307,8 @@ def _as_json(column: frames.Outgoing) -> frames.Outgoing:
 def _copy(cursor: Any, name: str, columns: list[frames.Outgoing], oids: list[int], count: int) -> None:
     names = ", ".join(_quoted(column.name) for column in columns)
     rows = _Source(_chunks(columns, oids, count))
-    listed = f"{name} ({names})" if columns else name
     try:
-        cursor.copy_expert(f"COPY {listed} FROM STDIN (FORMAT binary)", rows, size=1 << 17)
+        cursor.copy_expert(f"COPY {name} ({names}) FROM STDIN (FORMAT binary)", rows, size=1 << 17)
     except Exception:
         # psycopg2 has cancelled the COPY, and reports that rather than the reason.
         if rows.error is not None:
