@@ -7,8 +7,10 @@ to read a body that needs them.
 
 from __future__ import annotations
 
+import csv
 import io
 import itertools
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -138,14 +140,39 @@ def frame_from_bytes(data: bytes, media_type: str) -> Any:
 def _frame_from_csv(pandas: Any, data: bytes) -> Any:
     text = data.decode("utf-8-sig")
     try:
-        frame = pandas.read_csv(io.StringIO(text))
-    except pandas.errors.EmptyDataError:
-        raise Invalid("the body holds no table: a CSV starts with a line of column names") from None
-    except (pandas.errors.ParserError, ValueError) as error:
+        _refuse_ragged(text)
+        return pandas.read_csv(io.StringIO(text), index_col=False)
+    except Invalid:
+        raise
+    except (pandas.errors.ParserError, csv.Error, ValueError) as error:
         raise Invalid(f"the body is not readable as CSV: {_first_line(error)}") from None
-    if type(frame.index) is not pandas.RangeIndex:  # pandas makes an index of what is left over
-        raise Invalid("the body is not readable as CSV: a line has more values than there are column names")
-    return frame
+
+
+_QUOTED = re.compile(r'"(?<![^,\r\n]")[^"]*(?:""[^"]*)*"')
+
+
+def _refuse_ragged(text: str) -> None:
+    """
+    Refuse a CSV that is no rectangle, or has two columns of one name.
+
+    pandas makes an index of what a row has too many, fills up what it lacks, and renames the second column.
+    """
+    bare = _QUOTED.sub("q", text) if '"' in text else text
+    rows = [row for row in bare.replace("\r\n", "\n").replace("\r", "\n").split("\n") if row and not row.isspace()]
+    if not rows:
+        raise Invalid("the body holds no table: a CSV starts with a line of column names")
+    width = rows[0].count(",")
+    for at, row in enumerate(rows):
+        if row.count(",") != width:
+            raise Invalid(
+                f"the body is not readable as CSV: row {at} has {row.count(',') + 1} values, "
+                f"and there are {width + 1} column names"
+            )
+    start = next(line for line in text.splitlines(keepends=True) if line.strip())
+    names = next(csv.reader(io.StringIO(text[text.index(start) :], newline="")))
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Invalid(f"the body is not readable as CSV: two columns are named {twice!r}")
 
 
 def series_of(value: Any) -> Any:

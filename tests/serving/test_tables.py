@@ -138,6 +138,14 @@ def test_what_is_no_table(client: Any, body: Any, where: str) -> None:
     [
         (CSV, b""),
         (CSV, b"a,b\n1,2,3,4\n5"),
+        (CSV, b"a,s\n1,x,3\n2,\n"),
+        (CSV, b"a,s\n1,x,3\n2,y,4\n"),
+        (CSV, b"a,s\n1\n"),
+        (CSV, b"a,s\n1,x\n2,y,z\n"),
+        (CSV, b'a,s\n"1,2"\n'),
+        (CSV, b'a,s\n"1"",2"\n'),
+        (CSV, b"a,a\n1,2\n"),
+        (CSV, b'"a,1","a,1"\n1,2\n'),
         (CSV, b"a\n\xff"),
         (ARROW, b"nonsense"),
         (ARROW, b""),
@@ -150,6 +158,24 @@ def test_tables_that_do_not_parse(client: Any, kind: str, data: bytes) -> None:
     """Bytes that are not what their type says are a 400."""
     answer = client.post("/echo", data=data, content_type=kind)
     assert answer.status_code == 400, answer.text
+
+
+@pytest.mark.parametrize(
+    ("data", "records"),
+    [
+        (b"a,s\n1,x\n\n2,\n", [{"a": 1, "s": "x"}, {"a": 2, "s": None}]),
+        (b'a,s\r\n1,"x,\r\n""y"", z"\r\n', [{"a": 1, "s": 'x,\r\n"y", z'}]),
+        (b'a,s\n5" pipe,7" pipe\n', [{"a": '5" pipe', "s": '7" pipe'}]),
+        (b'"a\nb",s\n"",""\n', [{"a\nb": None, "s": None}]),
+        (b"\n\na\n1\n\n", [{"a": 1}]),
+        (b"a,s\n1,\x0bx\xe2\x80\xa8y\n", [{"a": 1, "s": "\x0bx\u2028y"}]),
+        (b"a,s\n", []),
+    ],
+)
+def test_a_csv_with_everything_in_it(client: Any, data: bytes, records: Any) -> None:
+    """Quotes, line ends in values, blank lines and empty values are no reason to refuse a CSV."""
+    answer = client.post("/echo", data=data, content_type=CSV)
+    assert (answer.status_code, answer.json) == (200, records)
 
 
 def test_records_that_lack_a_column(client: Any) -> None:
