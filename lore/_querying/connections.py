@@ -291,13 +291,17 @@ def _make_engine(url: str) -> Any:
     sqlalchemy = require("sqlalchemy", extra="sql")
     exc = require("sqlalchemy.exc", extra="sql")
     url = re.sub(r"\Apostgres(ql)?(\+asyncpg)?://", "postgresql+psycopg2://", url)
+    options: dict[str, Any] = {}
     if url.startswith("postgresql+psycopg2:"):
         require("psycopg2", extra="sql")
+        options["client_encoding"] = "utf8"  # whatever PGCLIENTENCODING and the server's settings say
     problem = None
     try:
-        engine = sqlalchemy.create_engine(url)
+        engine = sqlalchemy.create_engine(url, **options)
     except exc.ArgumentError as error:  # its subclass for dialects that are not installed names them
         problem = hide_password(str(error))
+    except ValueError:  # its message shows the port, or what a password with an @ in it made of that
+        problem = "its port is not a number (a password with special characters wants them percent-encoded)"
     except ImportError as error:
         problem = f"its driver is not installed ({error.name})"
     if problem:

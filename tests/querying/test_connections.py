@@ -504,6 +504,21 @@ def test_no_password_of_what_is_no_url(url: str, monkeypatch: pytest.MonkeyPatch
         assert "@" not in url or "@h/db" in told
 
 
+@pytest.mark.parametrize("host", ["u:geheim@h:port/db", "u:ge@heim:geheim@h/db"])
+def test_a_port_that_is_no_number(host: str) -> None:
+    """A wrong port is an error of the URL, which hides the password and what may be a part of it."""
+    with pytest.raises(SourceError, match=r"\*\*\*@h.*port is not a number") as caught:
+        query("SELECT 1", f"postgresql://{host}")
+    assert "heim" not in str(caught.value)
+
+
+def test_client_encoding_is_ours(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts come right where the environment asks for another encoding."""
+    monkeypatch.setenv("PGCLIENTENCODING", "latin1")
+    url = f"{postgres_url}&application_name=latin"
+    assert ["€ä", "UTF8"] == list(query("SELECT '€ä', current_setting('client_encoding')", url).iloc[0])
+
+
 def test_scrub() -> None:
     """Bound values are taken out of a message; what only contains them stays."""
     assert 'invalid input: "***" for x1' == scrub('invalid input: "geheim" for x1', ["geheim", 1, None, True])
