@@ -229,7 +229,7 @@ class _Translation:
         if tables.is_frame(hint):
             return Wire(self._described(_TABLE), tables.frame_of, "json")
         if tables.is_series(hint):
-            return Wire(self._described({"type": "array"}), tables.series_of, "list")
+            return Wire(self._described(_ARRAY), tables.series_of, "list")
         if messages.is_message(hint):
             schema = messages.schema_of(hint)
             return Wire(self._described(schema), functools.partial(messages.message_from_json, hint), "json")

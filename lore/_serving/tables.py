@@ -176,10 +176,10 @@ def _refuse_ragged(text: str) -> None:
 
 
 def series_of(value: Any) -> Any:
-    """Make a Series of a list."""
-    if not isinstance(value, list):
-        raise Invalid(f"expected array, got {_json_name(value)}")
-    return require("pandas", "sql").Series(value)
+    """Make a Series of a list of numbers or truth values; null is NaN, and inner lists stay lists."""
+    pandas = require("pandas", "sql")
+    array = array_of(None)(value)
+    return pandas.Series(array if array.ndim == 1 else value)
 
 
 # -- arrays in -------------------------------------------------------------------------------------
@@ -191,7 +191,8 @@ def array_of(dtype: Any) -> Callable[[Any], Any]:
     """
     Return what makes arrays of one dtype (None: what the numbers say) out of nested lists.
 
-    A null counts as NaN where the dtype is a float or not given; text and truth values are not numbers.
+    A null counts as NaN where the dtype is a float or not given. Text makes an array only where the dtype says so, and
+    truth values where it says so or is not given.
     """
     numpy = require("numpy", "sql")
     wanted = None if dtype is None else numpy.dtype(dtype)
@@ -205,7 +206,7 @@ def array_of(dtype: Any) -> Callable[[Any], Any]:
                 array = _with_nulls(numpy, array)
             elif array.size == 0 and wanted is not None:
                 array = array.astype(wanted)
-            takes = "fiubU" if wanted is None else _TAKES.get(wanted.kind, "")
+            takes = "fiub" if wanted is None else _TAKES.get(wanted.kind, "")
             if array.dtype.kind not in takes:
                 raise Invalid(f"expected an array of {wanted or 'numbers'}, got {_element_name(array)}")
             return array if wanted is None or array.dtype == wanted else _cast(numpy, array, wanted)

@@ -250,6 +250,35 @@ def test_what_is_no_array(client: Any, body: Any) -> None:
     assert client.post("/double", json={"x": body}).status_code == 422
 
 
+@lore.endpoint
+def series(x: pd.Series) -> str:
+    """Name what arrived."""
+    return f"{x.dtype} {x.tolist()}"
+
+
+@lore.endpoint
+def words(x: npt.NDArray[np.str_]) -> list[str]:
+    """Give the words back."""
+    return x.tolist()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("function", [bare, series])
+@pytest.mark.parametrize("body", [["a"], ["1"], [1, "a"], [["a"]], [[1], ["b"]], [{"a": 1}], [True, None], "abc", 1])
+def test_text_is_no_array_without_a_dtype(function: Any, body: Any) -> None:
+    """An array or Series whose hint names no dtype holds numbers or truth values, never text."""
+    answer = lore.serve.app(function).test_client().post(f"/{function.__name__}", json={"x": body})
+    assert answer.status_code == 422
+
+
+def test_series_and_words() -> None:
+    """A Series has the dtype of its numbers, with null as NaN; a dtype that says text takes text."""
+    client = lore.serve.app(series, bare, words).test_client()
+    found = [client.post("/series", json={"x": x}).json for x in ([1, 2], [1, None], [True], [], [[1], [2]])]
+    assert found == ["int64 [1, 2]", "float64 [1.0, nan]", "bool [True]", "float64 []", "object [[1], [2]]"]
+    assert client.post("/bare", json={"x": [True]}).json == "bool (1,)"
+    assert client.post("/words", json={"x": ["a", "bc"]}).json == ["a", "bc"]
+
+
 def test_a_message_in_and_out(client: Any) -> None:
     """A protobuf body is the message; the answer is protobuf where the client accepts that, else JSON."""
     data = wrappers_pb2.Int64Value(value=41).SerializeToString()
