@@ -224,6 +224,24 @@ def test_unsigned_integers_keep_their_values_or_are_refused(url: Any, table: str
         query(f"SELECT * FROM {table}_large", url)
 
 
+@pytest.mark.parametrize(
+    "series",
+    [
+        pd.Series(pd.to_datetime(["2020-01-01 00:00:00.000000001", None]).as_unit("ns").tz_localize("Europe/Berlin")),
+        pd.Series(pd.to_datetime(["2020-01-01 00:00:00.000000001", None]).as_unit("ns").tz_localize("UTC")).astype(
+            "timestamp[ns, UTC][pyarrow]"
+        ),
+        pd.Series(pd.to_timedelta([1, None], unit="ns")),
+    ],
+)
+def test_nanoseconds_are_not_dropped(url: Any, table: str, series: pd.Series) -> None:
+    """Times with a zone and intervals are kept in microseconds; what is finer is refused, not rounded."""
+    with pytest.raises(StatementError, match="'v'"):
+        write_sql(pd.DataFrame({"v": series}), table, url)
+    write_sql(pd.DataFrame({"v": series.iloc[1:]}), table, url)
+    assert query(f"SELECT v FROM {table}", url)["v"].isna().all()
+
+
 @pytest.mark.parametrize("if_exists", ["fail", "append", "replace"])
 def test_a_frame_without_columns_is_refused(url: Any, table: str, if_exists: Any) -> None:
     """A frame without columns is a table in no database, whether there is one already or not."""

@@ -72,7 +72,7 @@ def _column(name: str, series: pd.Series[Any]) -> Outgoing:
 
 
 class _Mixed(TypeError):
-    """A column of objects of several types."""
+    """A column of objects of several types, or of values that would be rounded."""
 
 
 def _of_dtype(series: pd.Series[Any]) -> tuple[str, Any]:
@@ -87,7 +87,10 @@ def _of_dtype(series: pd.Series[Any]) -> tuple[str, Any]:
     if dtype.kind == "M":
         return _of_datetimes(series)
     if dtype.kind == "m":
-        return "interval", pyarrow.array(series.astype("timedelta64[us]"), pyarrow.duration("us"), from_pandas=True)
+        spans = series.astype("timedelta64[us]")
+        if (spans != series)[~series.isna()].any():
+            raise _Mixed("it holds nanoseconds, which databases' intervals do not; round it to microseconds")
+        return "interval", pyarrow.array(spans, pyarrow.duration("us"), from_pandas=True)
     if dtype.kind == "O":
         return _of_objects(series)
     raise _Mixed(f"dtype {dtype} has no counterpart")
@@ -99,6 +102,8 @@ def _of_datetimes(series: pd.Series[Any]) -> tuple[str, Any]:
 
     if isinstance(series.dtype, pandas.DatetimeTZDtype):
         moments = series.dt.tz_convert("UTC").astype("datetime64[us, UTC]")
+        if (moments != series)[~series.isna()].any():
+            raise _Mixed("it holds nanoseconds, which databases' times with a zone do not; round it to microseconds")
         return "timestamptz", pyarrow.array(moments, pyarrow.timestamp("us", tz="UTC"), from_pandas=True)
     values = series.to_numpy()
     unit = values.dtype.str[4:-1]
