@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import collections
+import dataclasses
 import functools
 import gc
 import importlib
@@ -18,7 +20,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cloudpickle
 import pytest
@@ -1481,3 +1483,130 @@ def test_readable_sizes() -> None:
     ]
     with pytest.raises(ValueError, match="no number of bytes"):
         stores.size_of("many")
+
+
+# --- references in other places -------------------------------------------------------------------------------------
+
+
+class Holder(NamedTuple):
+    held: Any
+
+
+@dataclasses.dataclass
+class Box:
+    held: Any
+
+
+@pytest.mark.parametrize(
+    ("wrap", "held"),
+    [
+        (Holder, lambda x: x.held),
+        (Box, lambda x: x.held),
+        (lambda x: [Box(x)], lambda x: x[0].held),
+        (lambda x: Box([x]), lambda x: x.held[0]),
+        (lambda x: collections.OrderedDict(a=x), lambda x: x["a"]),
+        (lambda x: collections.deque([x]), lambda x: x[0]),
+        (lambda x: slice(x), lambda x: x.stop),
+        (lambda x: {(x if isinstance(x, str) else tuple(x)): 1}, lambda x: next(iter(x))),
+    ],
+)
+def test_a_reference_that_is_not_replaced_does_not_count_as_its_value(wrap: Any, held: Any) -> None:
+    """Where the function receives the reference itself, the key is not that of the value."""
+
+    @lore.cached
+    def make() -> list[int]:
+        return [1, 2]
+
+    @lore.cached
+    def kind_of_held(box: Any) -> str:
+        return type(held(box)).__name__
+
+    ref = make.cache_ref()
+    assert kind_of_held(wrap(ref)) == "Ref"
+    assert kind_of_held(wrap([1, 2])) != "Ref"
+    assert cache.fingerprint([ref, ref]) == cache.fingerprint([ref] * 2)
+
+
+def test_a_list_that_is_met_in_two_places_counts_as_what_it_is_in_each() -> None:
+    """A list that holds a reference is seen with its value directly, and with the reference inside an object."""
+
+    @lore.cached
+    def make() -> int:
+        return 1
+
+    @lore.cached
+    def look(items: list[Any]) -> list[str]:
+        return [type(items[0][0]).__name__, type(items[1].held[0]).__name__]
+
+    refs = [make.cache_ref()]
+    assert look([refs, Box(refs)]) == ["int", "Ref"]
+    assert look([[1], Box(refs)]) == ["int", "Ref"]
+    assert look([[1], Box([1])]) == ["int", "int"]
+    assert look([refs, Box([1])]) == ["int", "int"]
+
+
+def test_references_in_the_value_of_a_reference_are_replaced() -> None:
+    """What a reference leads to may hold references: the function receives their values, as from a list of them."""
+
+    @lore.cached
+    def make() -> list[int]:
+        return [1, 2]
+
+    @lore.cached
+    def refs() -> list[Any]:
+        return [make.cache_ref()]
+
+    seen = []
+
+    @lore.cached
+    def look(items: list[Any]) -> str:
+        seen.append(items)
+        return type(items[0]).__name__
+
+    assert look.cache_key(refs.cache_ref()) == look.cache_key([make.cache_ref()])
+    assert look(refs.cache_ref()) == look([make.cache_ref()]) == look([[1, 2]]) == "list"
+    assert seen == [[[1, 2]], [[1, 2]]]
+
+
+def test_arguments_that_contain_themselves_pass_beside_references() -> None:
+    """A recursive argument reaches the function, as it is without a reference in it, recursive all the same with one."""
+
+    @lore.cached
+    def make() -> int:
+        return 1
+
+    @lore.cached
+    def shape(items: list[Any]) -> tuple[Any, ...]:
+        return len(items), items[1] is items, items[0]
+
+    ref = make.cache_ref()
+    for first, expected in ((7, 7), (ref, 1)):
+        items: list[Any] = [first]
+        items.append(items)
+        assert shape(items) == (2, True, expected)
+
+    @lore.cached
+    def through(pair: tuple[Any, ...]) -> bool:
+        return pair[0][0] is pair and pair[1] == 1
+
+    inner: list[Any] = []
+    pair = (inner, ref)
+    inner.append(pair)
+    assert through(pair)
+
+
+def test_what_holds_no_reference_is_not_copied() -> None:
+    """Beside a reference, lists without one reach the function as the objects that they are."""
+
+    @lore.cached
+    def make() -> int:
+        return 1
+
+    @lore.cached
+    def grow(items: list[Any]) -> int:
+        items[1].append(items[0])
+        return len(items[1])
+
+    mine: list[int] = []
+    assert grow([make.cache_ref(), mine]) == 1
+    assert mine == [1]

@@ -38,7 +38,7 @@ from itertools import islice
 from marshal import dumps
 from struct import pack
 from types import FunctionType
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from xxhash import xxh3_128, xxh3_128_digest
@@ -58,6 +58,7 @@ __all__ = [
     "remember",
 ]
 
+T = TypeVar("T")
 Encoder = Callable[[Any, "Walk"], bytes]
 
 SCALARS = frozenset({int, str, float, bool, type(None), bytes, complex, type(...)})
@@ -123,13 +124,20 @@ class Unkeyable(Exception):
 
 
 class Walk:
-    """One walk over one value: what is being entered (for cycles) and what was already seen (for shared parts)."""
+    """
+    One walk over one value: what is being entered (for cycles) and what was already seen (for shared parts).
 
-    __slots__ = ("classes", "done", "encoders", "lowest", "opened")
+    `in_reach` says that nothing but lists, tuples and dicts lies around the present place. There a reference is
+    replaced by its value before a function sees it, elsewhere the function sees the reference; and so they count.
+    """
+
+    __slots__ = ("classes", "done", "done_elsewhere", "encoders", "in_reach", "lowest", "opened")
 
     def __init__(self) -> None:
         self.opened: dict[int, int] = {}
         self.done: dict[int, tuple[object, bytes]] = {}
+        self.done_elsewhere: dict[int, tuple[object, bytes]] = {}
+        self.in_reach = True
         self.classes: dict[type, bytes] = {}
         self.encoders: dict[type, Encoder] = {}
         self.lowest = _NOWHERE
@@ -159,8 +167,22 @@ class Walk:
             raise error.under(place(len(tokens))) from error.__cause__
         return tokens
 
-    def inside(self, value: object, encode: Encoder) -> bytes:
-        """Encode something that may contain itself or be met again."""
+    def apart(self, encode: Callable[..., T], *args: Any) -> T:
+        """Encode something whose references are not replaced, but seen."""
+        if not self.in_reach:
+            return encode(*args)
+        self.in_reach = False
+        self.done, self.done_elsewhere = self.done_elsewhere, self.done
+        try:
+            return encode(*args)
+        finally:
+            self.done, self.done_elsewhere = self.done_elsewhere, self.done
+            self.in_reach = True
+
+    def inside(self, value: object, encode: Encoder, *, reaches: bool = False) -> bytes:
+        """Encode something that may contain itself or be met again; one that `reaches` lets references be replaced."""
+        if self.in_reach and not reaches:
+            return self.apart(self.inside, value, encode)
         key = id(value)
         seen = self.done.get(key)
         if seen is not None:
@@ -321,7 +343,7 @@ def _plain_token(value: Any) -> bytes | None:
 
 def _sequence(value: Any, walk: Walk) -> bytes:
     token = _plain_token(value) if _is_plain(value) else None
-    return token or walk.inside(value, _mixed_sequence)
+    return token or walk.inside(value, _mixed_sequence, reaches=True)
 
 
 def _mixed_sequence(value: Any, walk: Walk) -> bytes:
@@ -330,13 +352,13 @@ def _mixed_sequence(value: Any, walk: Walk) -> bytes:
 
 def _dict(value: Any, walk: Walk) -> bytes:
     token = _plain_token(value) if _is_plain(value) else None
-    return token or walk.inside(value, items_token)
+    return token or walk.inside(value, items_token, reaches=True)
 
 
 def items_token(value: Any, walk: Walk) -> bytes:
     """Return the token of a mapping's items in their order."""
     keys = list(value)
-    names = walk.tokens(keys, lambda i: f"<the key {_short(keys[i])}>")
+    names = walk.apart(walk.tokens, keys, lambda i: f"<the key {_short(keys[i])}>")
     return node(b"dict", *names, *walk.tokens(map(value.__getitem__, keys), lambda i: f"[{_short(keys[i])}]"))
 
 

@@ -162,7 +162,7 @@ def _code(value: types.CodeType, walk: Walk) -> bytes:
 _BY_TYPE: dict[type, Encoder] = {
     memoryview: _memoryview,
     range: _range,
-    slice: _slice,
+    slice: guarded(_slice),
     type(NotImplemented): lambda value, walk: leaf("NotImplemented"),
     types.MethodType: guarded(_bound_method),
     types.BuiltinFunctionType: guarded(_builtin),
