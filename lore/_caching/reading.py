@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import xxhash
 
 from lore._caching.outputs import outputs_of
-from lore._caching.referring import Ref, refs_of
+from lore._caching.referring import Ref, refs_of, stored_in
 
 __all__ = ["Reading", "close", "read"]
 
@@ -42,12 +42,14 @@ class Reading(NamedTuple):
         refs: what it reaches for, sorted, each once.
         from_source: whether the text is a source's; else it is the bytecode's.
         outputs: the names that it only writes to.
+        stored: the attributes that it sets, of whatever it may be.
     """
 
     digest: bytes
     refs: tuple[Ref, ...]
     from_source: bool
     outputs: frozenset[str] = frozenset()
+    stored: frozenset[str] = frozenset()
 
 
 _readings: dict[int, tuple[types.CodeType, Reading]] = {}
@@ -75,7 +77,7 @@ def read(code: types.CodeType, names: dict[str, Any]) -> Reading:
         text = writing.text()
         refs = tuple(ref for ref in refs if ref.kind != "global" or writing.uses(ref.name))
     outputs = frozenset() if node is None else outputs_of(node)
-    reading = Reading(xxhash.xxh3_128_digest(text), refs, node is not None, outputs)
+    reading = Reading(xxhash.xxh3_128_digest(text), refs, node is not None, outputs, stored_in(code))
     if len(_readings) >= _MOST_READINGS:
         _readings.clear()
     _readings[id(code)] = (code, reading)

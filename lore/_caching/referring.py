@@ -9,7 +9,7 @@ import types
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["Ref", "refs_of"]
+__all__ = ["Ref", "refs_of", "stored_in"]
 
 _GLOBALS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _CELLS = frozenset({"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"})
@@ -53,6 +53,13 @@ def refs_of(code: types.CodeType) -> tuple[Ref, ...]:
     return tuple(sorted(found, key=lambda ref: (ref.path != ("",), ref)))
 
 
+def stored_in(code: types.CodeType) -> frozenset[str]:
+    """Return the names of the attributes that a function's code sets, of whatever it may be."""
+    names = {one.argval for one in dis.get_instructions(code) if one.opname == "STORE_ATTR"}
+    inner = (stored_in(constant) for constant in code.co_consts if isinstance(constant, types.CodeType))
+    return frozenset(names.union(*inner))
+
+
 def _collect(code: types.CodeType, free: frozenset[str], first: str, outer: _Bindings, found: set[Ref]) -> None:
     """
     Collect the references of a code object and of those nested in it.
@@ -66,13 +73,17 @@ def _collect(code: types.CodeType, free: frozenset[str], first: str, outer: _Bin
     """
     instructions = [one for one in dis.get_instructions(code) if one.opname not in _BETWEEN]
     bindings = dict(outer)
-    for name, ref in _imports_in(instructions, found):
+    for name, ref, for_all in _imports_in(instructions, found):
         bindings[name] = bindings.get(name, frozenset()) | {ref}
+        if for_all:  # other functions find it there, and this one before it has run
+            found.add(ref)
     in_class = not code.co_flags & 0x1
     for kind, name, path in _loads_in(instructions, {*code.co_cellvars, *code.co_freevars}):
-        if name in bindings and kind != "global":
+        if name in bindings:
             found.update(ref._replace(path=ref.path + path) for ref in bindings[name])
-        elif kind in ("global", "name"):
+            if kind != "global":
+                continue
+        if kind in ("global", "name"):
             if not (in_class and name in _IN_CLASS_BODIES):
                 found.add(Ref("global", name, path))
         elif kind == "cell" and name in free:
@@ -111,8 +122,8 @@ def _path_after(instructions: list[dis.Instruction], position: int) -> tuple[str
     return tuple(path)
 
 
-def _imports_in(instructions: list[dis.Instruction], found: set[Ref]) -> Iterator[tuple[str, Ref]]:
-    """Yield the names that imports inside a function bind, and what they stand for."""
+def _imports_in(instructions: list[dis.Instruction], found: set[Ref]) -> Iterator[tuple[str, Ref, bool]]:
+    """Yield the names that imports inside a function bind, what they stand for, and whether the names are global."""
     for position, one in enumerate(instructions):
         if one.opname != "IMPORT_NAME":
             continue
@@ -124,15 +135,20 @@ def _imports_in(instructions: list[dis.Instruction], found: set[Ref]) -> Iterato
             for taken, stored in zip(following[::2], following[1::2]):
                 if taken.opname != "IMPORT_FROM":
                     break
-                yield _stored(stored), Ref("import", module, (), taken.argval)
+                yield _stored(stored), Ref("import", module, (), taken.argval), _is_global(stored)
         elif following and following[0].opname.startswith("STORE_"):
-            yield _stored(following[0]), Ref("import", module.partition(".")[0] if not level else module)
+            top = module.partition(".")[0] if not level else module
+            yield _stored(following[0]), Ref("import", top), _is_global(following[0])
         else:
             last = next((after for after in following if after.opname.startswith("STORE_")), None)
             if last is not None:
-                yield _stored(last), Ref("import", module)
+                yield _stored(last), Ref("import", module), _is_global(last)
 
 
 def _stored(instruction: dis.Instruction) -> str:
     name = instruction.argval
     return str(name[0] if isinstance(name, tuple) else name)
+
+
+def _is_global(instruction: dis.Instruction) -> bool:
+    return instruction.opname == "STORE_GLOBAL"
