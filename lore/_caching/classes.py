@@ -18,12 +18,13 @@ from typing import Any
 
 from lore._caching import origins
 
-__all__ = ["described", "type_text", "written"]
+__all__ = ["UNWRITTEN", "described", "generates", "registered", "type_text", "written"]
 
 _MADE_ON_DEMAND = ("__init__", "__repr__", "__eq__", "__lt__", "__hash__", "__setattr__")
+_ORDERS = ("eq", "order", "frozen", "unsafe_hash")
 _LAYOUT = (types.MemberDescriptorType, types.GetSetDescriptorType)
 # Put there by Python, by generators of code, or told by `described`.
-_UNWRITTEN = frozenset(
+UNWRITTEN = frozenset(
     {
         "__abstractmethods__",
         "__annotate__",
@@ -42,7 +43,6 @@ _UNWRITTEN = frozenset(
         "__doc__",
         "__firstlineno__",
         "__lore_layer__",
-        "__match_args__",
         "__module__",
         "__name__",
         "__non_callable_proto_members__",
@@ -78,6 +78,18 @@ _UNWRITTEN = frozenset(
 )
 
 
+def generates(cls: type) -> bool:
+    """Tell whether the methods of a class are written from its fields."""
+    return "__dataclass_fields__" in cls.__dict__ or (issubclass(cls, tuple) and "_fields" in cls.__dict__)
+
+
+def registered(cls: type) -> list[bytes]:
+    """Name the classes that were registered with an abstract one: `isinstance` takes them for its subclasses."""
+    known = getattr(abc, "_get_dump", lambda cls: ((),))(cls)[0]
+    classes = [one() for one in known]
+    return sorted(f"{one.__module__}.{one.__qualname__}".encode() for one in classes if one is not None)
+
+
 def written(cls: type) -> list[tuple[str, Any]]:
     """List what the user wrote into a class, without what Python and generators of code put there."""
     names = dict(cls.__dict__)
@@ -85,7 +97,7 @@ def written(cls: type) -> list[tuple[str, Any]]:
     return sorted(
         (name, value)
         for name, value in names.items()
-        if name not in _UNWRITTEN and not isinstance(value, _LAYOUT) and not generated(name, value)
+        if name not in UNWRITTEN and not isinstance(value, _LAYOUT) and not generated(name, value)
     )
 
 
@@ -142,15 +154,19 @@ def described(cls: type) -> list[tuple[str, Any]]:
     if "__dataclass_fields__" in names:
         parts += [(f"field {name}", _field(one)) for name, one in names["__dataclass_fields__"].items()]
         flags = names.get("__dataclass_params__")
-        parts.append(
-            ("dataclass", tuple(getattr(flags, name, None) for name in ("eq", "order", "frozen", "unsafe_hash")))
-        )
+        parts.append(("dataclass", tuple(getattr(flags, name, None) for name in ("init", "repr", *_ORDERS))))
     if "__attrs_attrs__" in names:
         parts += [(f"field {one.name}", _attribute(one)) for one in names["__attrs_attrs__"]]
         parts.append(("attrs", tuple(name for name in _MADE_ON_DEMAND if name in names)))
-    for name in ("__struct_fields__", "__struct_defaults__"):  # msgspec keeps them outside of the class's dictionary
+    for name in (
+        "__struct_fields__",
+        "__struct_encode_fields__",
+    ):  # msgspec keeps them outside of the class's dictionary
         if hasattr(cls, name) and name not in names:
             parts.append((name, getattr(cls, name)))
+    if hasattr(cls, "__struct_config__"):
+        parts.append(("__struct_defaults__", tuple(getattr(one, "factory", one) for one in cls.__struct_defaults__)))
+        parts.append(("__struct_config__", _struct_options(cls.__struct_config__)))
     told = _annotations(cls) if _reads_annotations(cls) else ()
     if told:
         parts.append(("annotations", told))
@@ -170,8 +186,25 @@ def _attribute(attribute: Any) -> tuple[Any, ...]:
     default = attribute.default
     factory = getattr(default, "factory", None)
     known = ("NOTHING",) if repr(default) == "NOTHING" else (factory, default.takes_self) if factory else (default,)
-    flags = ("validator", "converter", "init", "kw_only", "alias", "eq", "order", "hash", "repr", "on_setattr")
-    return known, *(getattr(attribute, name, None) for name in flags)
+    flags = (
+        "validator",
+        "converter",
+        "init",
+        "kw_only",
+        "alias",
+        "eq",
+        "order",
+        "hash",
+        "repr",
+        "on_setattr",
+        "eq_key",
+        "order_key",
+    )
+    return known, dict(attribute.metadata), *(getattr(attribute, name, None) for name in flags)
+
+
+def _struct_options(config: Any) -> tuple[tuple[str, Any], ...]:
+    return tuple((name, getattr(config, name)) for name in dir(config) if not name.startswith("_"))
 
 
 def _reads_annotations(cls: type) -> bool:

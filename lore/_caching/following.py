@@ -8,9 +8,11 @@ whole. Constants stand in the records by content. Every look at something that m
 
 from __future__ import annotations
 
+import abc
 import collections
 import enum
 import functools
+import gc
 import os
 import struct
 import sys
@@ -25,7 +27,7 @@ import xxhash
 
 from lore import _wrapping
 from lore._caching import origins
-from lore._caching.classes import described, type_text, written
+from lore._caching.classes import UNWRITTEN, described, generates, registered, type_text, written
 from lore._caching.facts import Fact, Facts, place, shown
 from lore._caching.origins import Origin
 from lore._caching.outputs import are_holders
@@ -124,6 +126,10 @@ _TOLD_BY_TYPING = (
     "__constraints__",
 )
 _NOTHING = b"-"
+# Attributes of functions that say nothing about what they do.
+_SILENT_ATTRIBUTES = frozenset(
+    {"__final__", "__lore_layer__", "__no_type_check__", "__override__", "__signature__", "__wrapped__", "pytestmark"}
+)
 
 
 class Label(typing.NamedTuple):
@@ -229,6 +235,7 @@ class Walk:
         kind = type(value)
         if issubclass(kind, dict | types.MappingProxyType):
             if issubclass(kind, collections.defaultdict):
+                self.watch.slot(value, "default_factory", value.default_factory)
                 yield self.value(value.default_factory, label)
             for key, item in self.watch.mapping(value):
                 yield self.value(key, label)
@@ -264,7 +271,8 @@ class Walk:
 
         Where it has a repr that spells it out it is taken by that.
         """
-        return _joined([b"opaque", full_name(type(value)), spelled_out(value)])
+        stated = value.format.encode() if is_a(value, struct.Struct) else spelled_out(value)
+        return _joined([b"opaque", full_name(type(value)), stated])
 
     def _typing(self, value: Any, label: Label) -> bytes:
         parts = [b"typing", type(value).__name__.encode()]
@@ -407,6 +415,7 @@ class Walk:
             yield from (function.__name__.encode(), reading.digest)
             for ref in reading.refs:
                 yield from (ref.spelled().encode(), self._reached(function, ref, reading.outputs))
+            yield from self._attributes(function, reading.stored, called)
         else:
             called = label
             yield full_name(function)
@@ -420,6 +429,19 @@ class Walk:
             yield from (b"wraps", self.value(wrapped, called))
             if origin.kind == "package":
                 yield self._annotations_of(wrapped)
+
+    def _attributes(self, function: types.FunctionType, stored: frozenset[str], label: Label) -> Iterator[bytes]:
+        """
+        What somebody has put on a function, as registering decorators do.
+
+        Not what it sets itself, which would change it with every call (what its code reads of that by name counts all
+        the same), nor what it copied from a package's function that it wraps.
+        """
+        names = function.__dict__
+        self.watch.size(names)
+        for name in sorted(names.keys() - stored - _SILENT_ATTRIBUTES - _attributes_below(function)):
+            self.watch.item(names, name, names[name])
+            yield from (name.encode(), self._constant(names[name], label.at(name)._replace(kind="attribute")))
 
     def _annotations_of(self, wrapped: Any) -> bytes:
         """A package's decorator may read annotations, as pydantic's `validate_call` does: there they count."""
@@ -579,12 +601,12 @@ class Walk:
             if name not in value.__dict__:
                 self.watch.missing(value.__dict__, name)
                 found = made_on_demand(value, name)
-                if found is not None:
-                    self.watch.item(value.__dict__, "__getattr__", value.__dict__["__getattr__"])
-                else:
+                if found is None:
                     return self._unresolved(f"{label.name}.{name}", label.file)
-                value, label = found, Label("constant", name, getattr(value, "__file__", None) or "")
-                continue
+                maker = value.__dict__["__getattr__"]
+                self.watch.item(value.__dict__, "__getattr__", maker)
+                made = Label("constant", name, getattr(value, "__file__", None) or "")
+                return _joined([self.value(maker, made), self._along(found, path[position + 1 :], made)])
             module, value = value, value.__dict__[name]
             self.watch.item(module.__dict__, name, value)
             label = Label("constant", name, getattr(module, "__file__", None) or "")
@@ -631,23 +653,46 @@ class Walk:
         self._note(label, self._without_numbers(bases))
         yield from bases
         self.watch.size(names)
+        for name, value in tuple(names.items()):
+            if name not in UNWRITTEN:
+                self.watch.item(names, name, value)
         parts: list[bytes] = []
         for name, value in [*described(cls), *written(cls)]:
-            if name in names and names[name] is value:
-                self.watch.item(names, name, value)
             at = Label("class attribute", f"{cls.__qualname__}.{name}", label.file)
             parts += [name.encode(), self._constant(value, at)]
+        for name in ("__new__", "__init__") if generates(cls) else ():  # the defaults are those of the fields, at first
+            made: Any = getattr(names.get(name), "__func__", names.get(name))
+            if is_a(made, types.FunctionType):
+                self.watch.attribute(made, "__defaults__", made.__defaults__)
+                parts.append(self._constant(made.__defaults__, label.at(f"{name}.__defaults__")))
+        if isinstance(cls, abc.ABCMeta):
+            self.watch.answer(abc.get_cache_token, abc.get_cache_token())
+            parts += registered(cls)
+        for member in cls.__members__.values() if issubclass(cls, enum.Enum) else ():
+            parts += self._member(member, label)
         yield from parts
+
+    def _member(self, member: enum.Enum, label: Label) -> Iterator[bytes]:
+        """The attributes of an enumeration's member, which its `__init__` or somebody later has set."""
+        state = attributes_of(member)
+        derived = {name for name, item in class_items(type(member)) if is_a(item, functools.cached_property)}
+        self.watch.size(state)
+        for name in sorted(name for name in state if not (name.startswith("_") and name.endswith("_"))):
+            if name not in derived:
+                self.watch.item(state, name, state[name])
+                yield from (name.encode(), self._constant(state[name], label.at(f"{member._name_}.{name}")))
 
     def _whole_module(self, module: types.ModuleType, label: Label) -> Iterator[bytes]:
         names = module.__dict__
         self.watch.size(names)
         yield b"whole module"
-        for name in sorted(name for name in names if not (name.startswith("__") and name.endswith("__"))):
+        for name in sorted(
+            name
+            for name in names
+            if not (name.startswith("__") and name.endswith("__")) or name in ("__getattr__", "__dir__")
+        ):
             value = names[name]
             self.watch.item(names, name, value)
-            if is_a(value, types.ModuleType) and origins.of_module(value).kind == "own":
-                continue  # modules that it imported are not what it is
             yield from (name.encode(), self._constant(value, Label("constant", name, names.get("__file__") or "")))
 
     def _instance(self, value: Any, label: Label) -> Iterator[bytes]:
@@ -694,6 +739,8 @@ class Walk:
             known = self._by_content(value, label)
             self._note(label, known)
             yield known
+            if not held:  # what C code keeps where no attribute shows it: cmp_to_key, numpy's frompyfunc
+                held = {str(index): item for index, item in enumerate(gc.get_referents(value)) if not is_a(item, type)}
         else:
             yield self._annotations_of(inner)
             held |= {"__wrapped__": inner, "_self_wrapper": getattr(value, "_self_wrapper", None)}
@@ -765,6 +812,19 @@ def _plainly(value: Any) -> bytes:
     """Name something for a fact, in a way that moving it to another module does not change."""
     name = value.__qualname__ if is_a(value, type | types.FunctionType) else type(value).__qualname__
     return name.encode("utf-8", "replace")
+
+
+def _attributes_below(function: types.FunctionType) -> set[str]:
+    """Return the attributes of what a function wraps as far as that is a package's or one of lore's layers."""
+    found: set[str] = set()
+    seen: set[int] = set()
+    inner: Any = function.__dict__.get("__wrapped__")
+    while is_a(inner, types.FunctionType) and id(inner) not in seen:
+        seen.add(id(inner))
+        if layer_of(inner) is not None or origin_of(inner).kind != "own":
+            found |= inner.__dict__.keys()
+        inner = inner.__dict__.get("__wrapped__")
+    return found
 
 
 def _place_of(code: types.CodeType) -> tuple[str, int]:

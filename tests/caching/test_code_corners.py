@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from lore._caching.code import Code
+from lore._caching.code import Code, digest_of
 
 Load = Callable[..., types.ModuleType]
 
@@ -66,6 +66,97 @@ EDITS: dict[str, tuple[dict[str, str], str, str]] = {
         },
         "x + 1", "x + 2",
     ),
+    "an import into a global name": (
+        {"corner": "def f(x):\n    global helpers\n    import helpers\n    return helpers.rule(x)", "helpers": RULE},
+        "x + 1", "x + 2",
+    ),
+    "an import into a global name by another function": (
+        {
+            "corner": """
+                def load():
+                    global rule
+                    from helpers import rule
+                def f(x):
+                    load()
+                    return rule(x)
+                """,
+            "helpers": RULE,
+        },
+        "x + 1", "x + 2",
+    ),
+    "an attribute of a function in a list": (
+        {
+            "corner": """
+                def tag(k):
+                    def decorate(function):
+                        function.weight = k
+                        return function
+                    return decorate
+                @tag(1)
+                def one(x): return x
+                RULES = [one]
+                def f(x): return sum(rule.weight * rule(x) for rule in RULES)
+                """
+        },
+        "@tag(1)", "@tag(5)",
+    ),
+    "what a module handed on has imported": (
+        {"corner": "import rules\ndef f(x): return getattr(rules, 'a').rule(x)", "rules": "import a", "a": RULE},
+        "x + 1", "x + 2",
+    ),
+    "what makes the names of a module": (
+        {"corner": "import rules\ndef f(x): return rules.rate", "rules": "_R = 1\ndef __getattr__(name): return lambda: _R"},
+        "_R = 1", "_R = 2",
+    ),
+    "the repr of a dataclass": (
+        {"corner": "from dataclasses import dataclass\n@dataclass(repr=True)\nclass P: a: int\ndef f(x): return repr(P(x))"},
+        "repr=True", "repr=False",
+    ),
+    "the match_args of a dataclass": (
+        {"corner": "from dataclasses import dataclass\n@dataclass(match_args=True)\nclass P: a: int\ndef f(x): return P(x)"},
+        "match_args=True", "match_args=False",
+    ),
+    "the metadata of an attrs field": (
+        {"corner": "import attrs\n@attrs.define\nclass P: a: int = attrs.field(metadata={'u': 'm'})\ndef f(x): return P(x)"},
+        "'m'", "'km'",
+    ),
+    "an option of a msgspec struct": (
+        {"corner": "import msgspec\nclass P(msgspec.Struct, rename='camel'):\n    a_b: int = 1\ndef f(x): return P(x)"},
+        "'camel'", "'pascal'",
+    ),
+    "a default factory of a msgspec struct": (
+        {
+            "corner": """
+                import msgspec
+                class P(msgspec.Struct):
+                    a: list = msgspec.field(default_factory=lambda: [1])
+                def f(x): return P()
+                """
+        },
+        "[1]", "[2]",
+    ),
+    "a registered subclass": (
+        {"corner": "import abc\nclass B(abc.ABC): pass\nclass C: pass\nB.register(C)\ndef f(x): return isinstance(x, B)"},
+        "B.register(C)", "",
+    ),
+    "the format of a struct": (
+        {"corner": "import struct\nS = struct.Struct('<i')\ndef f(x): return S.pack(x)"}, "<i", ">i",
+    ),
+    "a comparison behind a key": (
+        {
+            "corner": """
+                import functools
+                def order(a, b): return a - b
+                KEY = functools.cmp_to_key(order)
+                def f(x): return sorted([x], key=KEY)
+                """
+        },
+        "a - b", "b - a",
+    ),
+    "a function behind a ufunc": (
+        {"corner": "import numpy as np\ndef one(x): return x + 1\nU = np.frompyfunc(one, 1, 1)\ndef f(x): return U(x)"},
+        "x + 1", "x + 2",
+    ),
     "an import with another to fall back on": (
         {
             "corner": """
@@ -100,6 +191,30 @@ def test_an_edit_in_a_corner_counts(name: str, load: Load) -> None:
 
 # A module, and what happens to it while it runs.
 CHANGES: dict[str, tuple[str, Callable[[Any], object]]] = {
+    "an attribute of a function": (
+        "def g(x): return x\ng.weight = 1\ndef f(x): return getattr(g, 'weight')",
+        lambda m: setattr(m.g, "weight", 2),
+    ),
+    "a new attribute of a function": (
+        "def g(x): return x\ndef f(x): return vars(g).get('weight')",
+        lambda m: setattr(m.g, "weight", 2),
+    ),
+    "a method that dataclasses wrote": (
+        "from dataclasses import dataclass\n@dataclass\nclass P: a: int\ndef f(x): return repr(P(x))",
+        lambda m: setattr(m.P, "__repr__", lambda self: "new"),
+    ),
+    "the defaults of a named tuple": (
+        "import typing\nclass P(typing.NamedTuple): a: int = 1\ndef f(x): return P()",
+        lambda m: setattr(m.P.__new__, "__defaults__", (2,)),
+    ),
+    "an attribute of an enumeration's member": (
+        "import enum\nclass P(enum.Enum):\n    E = 1\n    def __init__(self, v): self.w = v\ndef f(x): return P.E.w",
+        lambda m: setattr(m.P.E, "w", 7),
+    ),
+    "the factory of a defaultdict": (
+        "import collections\nD = collections.defaultdict(int)\ndef f(x): return D.default_factory()",
+        lambda m: setattr(m.D, "default_factory", list),
+    ),
 }  # fmt: skip
 
 
@@ -118,6 +233,22 @@ def test_a_change_in_a_corner_is_seen(name: str, load: Load) -> None:
 
 # A module whose function leaves something behind that is no part of what it does.
 UNCHANGED: dict[str, tuple[str, Callable[[Any], object]]] = {
+    "a function that counts its calls": (
+        """
+        import functools
+        def counted(function):
+            @functools.wraps(function)
+            def wrapper(*args):
+                wrapper.calls += 1
+                return function(*args)
+            wrapper.calls = 0
+            return wrapper
+        @counted
+        def g(x): return x
+        def f(x): return g(x)
+        """,
+        lambda m: m.f(1),
+    ),
     "a class whose instances are copied": (
         """
         from dataclasses import dataclass
@@ -140,3 +271,16 @@ def test_what_python_leaves_behind_does_not_count(name: str, load: Load) -> None
     before = code.digest()
     happen(module)
     assert before == code.digest() == Code.of(module.f).digest()
+
+
+def test_functions_that_are_values_are_told_apart_by_their_attributes() -> None:
+    """Two functions of one text differ where somebody put different attributes on them."""
+
+    def make(k: int) -> Any:
+        def rule(x: int) -> int:
+            return x
+
+        rule.k = k  # type: ignore[attr-defined]
+        return rule
+
+    assert digest_of(make(1)) == digest_of(make(1)) != digest_of(make(2))
