@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("target", metavar="module[:app]", help="an application, or a module: all endpoints in it")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on; 0.0.0.0 is every one")
-    parser.add_argument("--port", type=_whole(0), default=3000, help="0 takes a free one")
+    parser.add_argument("--port", type=_whole(0, 65_535), default=3000, help="0 takes a free one")
     parser.add_argument("--workers", type=_whole(1), default=_workers(), help="processes; each loads the module")
     parser.add_argument("--threads", type=_whole(1), default=128, help="requests at once in each process")
     parser.add_argument("--server", choices=sorted(_SERVERS), help="default: granian, else gunicorn, else werkzeug")
@@ -110,11 +110,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _whole(least: int) -> Callable[[str], int]:
+def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
     def number(text: str) -> int:
         value = int(text)
         if value < least:
             raise argparse.ArgumentTypeError(f"must be {least} or more")
+        if most is not None and value > most:
+            raise argparse.ArgumentTypeError(f"must be {most} or less")
         return value
 
     return number
@@ -267,14 +269,14 @@ def _report_failed_load(settings: Settings, error: BaseException) -> None:
 
 
 def _from_the_users_code(error: BaseException) -> types.TracebackType | None:
-    """Leave out what led to the import: the first line that matters is one of the user's."""
+    """Leave out what led to the import: the first line that matters is one of the user's, if there is any."""
     found = error.__traceback__
     while found is not None:
         file = found.tb_frame.f_code.co_filename
         if file != __file__ and "importlib" not in file:
             return found
         found = found.tb_next
-    return error.__traceback__
+    return None
 
 
 def _settings() -> Settings:

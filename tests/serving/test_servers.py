@@ -276,6 +276,8 @@ def test_what_cannot_be_loaded(name: str, target: str, says: str, tmp_path: Path
     assert done.returncode == 1
     assert says in done.stderr
     assert done.stderr.count("cannot be loaded") == 1
+    assert "_serving" not in done.stderr
+    assert "draining" not in done.stderr
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -303,7 +305,8 @@ def test_a_port_that_is_taken(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["shop", "--port", "x"], ["shop", "--workers", "0"], ["shop", "--server", "x"]]
+    "arguments",
+    [[], ["shop", "--port", "x"], ["shop", "--port", "99999"], ["shop", "--workers", "0"], ["shop", "--server", "x"]],
 )
 def test_a_wrong_command_line(arguments: list[str], tmp_path: Path) -> None:
     """A wrong command line is a usage message and status 2."""
