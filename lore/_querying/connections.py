@@ -358,6 +358,10 @@ def _of_engine(engine: Any, label: str) -> Database:
 # names
 
 
+_NAME = r'"(?:[^"]|"")+"|[^."]+'
+_QUALIFIED = re.compile(rf"(?:{_NAME})(?:\.(?:{_NAME}))?")
+
+
 def qualified(table: str) -> tuple[str | None, str]:
     """
     Split `schema.table`; a name in double quotes may hold dots.
@@ -367,10 +371,12 @@ def qualified(table: str) -> tuple[str | None, str]:
     >>> qualified('"odd.name"')
     (None, 'odd.name')
     """
-    parts = re.findall(r'"((?:[^"]|"")*)"|([^."]+)', table)
-    names = [(quoted_name.replace('""', '"') or bare) for quoted_name, bare in parts]
-    if not 1 <= len(names) <= 2 or not all(names):
-        raise StatementError(f"{table!r} is no table name: write name or schema.name.")
+    if not _QUALIFIED.fullmatch(table):
+        raise StatementError(
+            f"{table!r} is no table name: write name or schema.name. One with dots or quotes in it stands in double "
+            f'quotes, and its own quotes are doubled: "odd.name", "5"" disk".'
+        )
+    names = [part[1:-1].replace('""', '"') if part[0] == '"' else part for part in re.findall(_NAME, table)]
     return (names[0], names[1]) if len(names) == 2 else (None, names[0])
 
 

@@ -519,6 +519,18 @@ def test_client_encoding_is_ours(postgres_url: str, monkeypatch: pytest.MonkeyPa
     assert ["€ä", "UTF8"] == list(query("SELECT '€ä', current_setting('client_encoding')", url).iloc[0])
 
 
+@pytest.mark.parametrize(
+    "name", ['we"ird; drop table x;--', "a..b", "a.b.c", ".a", "a.", '"a', 'a"b"', "", '""', '"a"b']
+)
+def test_what_is_no_table_name(name: str) -> None:
+    """A name whose dots or quotes leave open what is meant is refused before anything runs."""
+    with pytest.raises(StatementError, match="double"):
+        write_sql(pd.DataFrame({"n": [1]}), name)
+    for whole in ("odd.name", 'odd "name"; drop table x;--'):
+        assert (None, whole) == connections.qualified(connections.quoted(None, whole))
+        assert (whole, "b") == connections.qualified(connections.quoted(whole, "b"))
+
+
 def test_scrub() -> None:
     """Bound values are taken out of a message; what only contains them stays."""
     assert 'invalid input: "***" for x1' == scrub('invalid input: "geheim" for x1', ["geheim", 1, None, True])
