@@ -9,10 +9,12 @@ from waiting for itself.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import FrameType
 
 __all__ = ["Flight", "board", "computing", "inside", "land"]
 
@@ -23,20 +25,32 @@ class Flight:
 
     Attributes:
         lost: the result was computed and could not be kept, so that whoever waited has nothing to find.
+        thread: the identifier of the thread that computes.
     """
 
-    __slots__ = ("_landed", "_waiting", "lost")
+    __slots__ = ("_landed", "_waiting", "lost", "thread")
 
     def __init__(self) -> None:
+        self.thread = threading.get_ident()
         self.lost = False
         self._landed = False
         self._waiting: list[Callable[[], object]] = []
 
-    def wait(self) -> None:
-        """Block this thread until the flight has landed, whatever came of it."""
+    def wait(self) -> bool:
+        """
+        Block this thread until the flight has landed, whatever came of it.
+
+        Returns:
+            False where that would never be: the computing thread itself waits for this one, or is this one.
+        """
         landed = threading.Event()
+        pause_s = 0.02
         if self._wake(landed.set):
-            landed.wait()
+            while not landed.wait(0 if self.thread == threading.get_ident() else pause_s):
+                if _waits_for_us(self.thread):
+                    return False
+                pause_s = min(pause_s * 2, 1.0)
+        return True
 
     async def wait_async(self) -> None:
         """Suspend this task until the flight has landed; cancelling it touches nobody else."""
@@ -68,7 +82,7 @@ class _Table:
     """The flights of this process, and the lock that guards them."""
 
     def __init__(self) -> None:
-        self.guard = threading.Lock()
+        self.guard = threading.RLock()  # a signal handler may call what the signal interrupted
         self.flights: dict[str, Flight] = {}
 
     def renew(self) -> None:
@@ -117,3 +131,55 @@ def inside(key: str) -> Iterator[None]:
         yield
     finally:
         _computing.reset(token)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Who waits for whom
+
+
+def _waits_for_us(thread: int) -> bool:
+    """
+    Tell whether a thread is, or waits for, the running one: for a flight, the end of a thread, or a pool's answer.
+
+    Nobody writes down such waiting, but it shows in the stacks. Only who has waited for a while looks.
+    """
+    stacks = {ident: list(_stack_of(frame)) for ident, frame in sys._current_frames().items()}
+    workers = {id(future): ident for ident, stack in stacks.items() for future in _answering(stack)}
+    seen: set[int] = set()
+    ahead = [thread]
+    while ahead:
+        ident = ahead.pop()
+        if ident == threading.get_ident():
+            return True
+        if ident not in seen:
+            seen.add(ident)
+            ahead += _awaited(stacks.get(ident, []), workers)
+    return False
+
+
+def _stack_of(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _answering(stack: list[FrameType]) -> Iterator[object]:
+    """Yield the futures of `concurrent.futures` that a thread is computing the answers of."""
+    for frame in stack:
+        if frame.f_code.co_name == "run" and frame.f_globals.get("__name__") == "concurrent.futures.thread":
+            work = frame.f_locals.get("self")
+            yield getattr(work, "future", None)
+
+
+def _awaited(stack: list[FrameType], workers: dict[int, int]) -> Iterator[int]:
+    """Yield the threads that a thread waits for, by the innermost frames of its stack."""
+    for frame in stack[:8]:
+        name, module = frame.f_code.co_name, frame.f_globals.get("__name__")
+        if frame.f_code is Flight.wait.__code__:
+            yield frame.f_locals["self"].thread
+        elif module == "threading" and name == "join":
+            yield frame.f_locals["self"].ident or 0
+        elif module == "concurrent.futures._base" and name in ("result", "exception"):
+            yield workers.get(id(frame.f_locals.get("self")), 0)
+        elif module == "concurrent.futures._base" and name in ("wait", "as_completed"):
+            yield from (workers.get(id(future), 0) for future in frame.f_locals.get("fs", ()))

@@ -318,7 +318,8 @@ class Keeper:
         if flights.computing(key):
             return self.run(args, kwargs)
         while (flight := flights.board(key)) is not None:
-            flight.wait()
+            if not flight.wait():
+                return self.run(args, kwargs)
             found = outcome if anew else self.look(key, since)
             if isinstance(found, tuple):
                 return found[0]
@@ -327,7 +328,7 @@ class Keeper:
                 return self.run(args, kwargs)
         kept = True
         try:
-            with self._claimed(key):
+            with flights.inside(key), self._claimed(key):
                 self._look_again(key, outcome)
                 found = outcome if anew else self.look(key, since)
                 if isinstance(found, tuple):
@@ -335,7 +336,7 @@ class Keeper:
                 self._count_failure(key, outcome)
                 story = self.story(args, kwargs, parts)
                 args, kwargs = references.resolved(args, kwargs)
-                with _inputs.record() as recorder, flights.inside(key):
+                with _inputs.record() as recorder:
                     begun = perf_counter()
                     value = self.function(*args, **kwargs)
                     elapsed_s = perf_counter() - begun
@@ -402,21 +403,22 @@ class Keeper:
                 return await self.run(args, kwargs)
         kept = True
         try:
-            async with self._claimed_async(key):
-                self._look_again(key, outcome)
-                found = outcome if anew else await self._aside(self.look, key, since)
-                if isinstance(found, tuple):
-                    return found[0]
-                self._count_failure(key, outcome)
-                story = self.story(args, kwargs, parts)
-                args, kwargs = references.resolved(args, kwargs)
-                with _inputs.record() as recorder, flights.inside(key):
-                    begun = perf_counter()
-                    value = await self.function(*args, **kwargs)
-                    elapsed_s = perf_counter() - begun
-                kept = await self._aside(self._keep, key, value, elapsed_s, recorder, story)
-                spans.add_overhead(perf_counter() - since - elapsed_s)
-                return value
+            with flights.inside(key):
+                async with self._claimed_async(key):
+                    self._look_again(key, outcome)
+                    found = outcome if anew else await self._aside(self.look, key, since)
+                    if isinstance(found, tuple):
+                        return found[0]
+                    self._count_failure(key, outcome)
+                    story = self.story(args, kwargs, parts)
+                    args, kwargs = references.resolved(args, kwargs)
+                    with _inputs.record() as recorder:
+                        begun = perf_counter()
+                        value = await self.function(*args, **kwargs)
+                        elapsed_s = perf_counter() - begun
+                    kept = await self._aside(self._keep, key, value, elapsed_s, recorder, story)
+                    spans.add_overhead(perf_counter() - since - elapsed_s)
+                    return value
         finally:
             flights.land(key, lost=not kept)
 
