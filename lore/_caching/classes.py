@@ -165,7 +165,12 @@ def described(cls: type) -> list[tuple[str, Any]]:
         if hasattr(cls, name) and name not in names:
             parts.append((name, getattr(cls, name)))
     if hasattr(cls, "__struct_config__"):
-        parts.append(("__struct_defaults__", tuple(getattr(one, "factory", one) for one in cls.__struct_defaults__)))
+        parts.append(
+            (
+                "__struct_defaults__",
+                tuple(getattr(one, "factory", one) for one in getattr(cls, "__struct_defaults__", ())),
+            )
+        )
         parts.append(("__struct_config__", _struct_options(cls.__struct_config__)))
     told = _annotations(cls) if _reads_annotations(cls) else ()
     if told:

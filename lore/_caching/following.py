@@ -590,6 +590,11 @@ class Walk:
     def _along(self, value: Any, path: tuple[str, ...], label: Label) -> bytes:
         """Follow attributes from module to module, then take what is found."""
         for position, name in enumerate(path):
+            if name == "__subclasses__" and is_a(value, type) and not issubclass(value, type):
+                return _joined([self.value(value, label), *self._subclasses(value, label)])
+            if name == "__doc__" and is_a(value, type | types.FunctionType):
+                self.watch.attribute(value, name, value.__doc__)
+                return _joined([self.value(value, label), self._constant(value.__doc__, label.at(name))])
             if is_a(value, types.FunctionType) and name in value.__dict__ and name != "__wrapped__":
                 taken = self._constant(value.__dict__[name], label.at(name))
                 self.watch.item(value.__dict__, name, value.__dict__[name])
@@ -611,6 +616,15 @@ class Walk:
             self.watch.item(module.__dict__, name, value)
             label = Label("constant", name, getattr(module, "__file__", None) or "")
         return self._constant(value, label)
+
+    def _subclasses(self, cls: type, label: Label) -> Iterator[bytes]:
+        """The user's own classes below one that is asked for its subclasses."""
+        below = type.__subclasses__(cls)
+        self.watch.answer(cls.__subclasses__, below)
+        for one in below:
+            if origin_of_class(one).kind == "own":
+                yield self.value(one, label)
+            yield from self._subclasses(one, label)
 
     def _among_others(self, module: types.ModuleType, path: tuple[str, ...], label: Label) -> bytes:
         """

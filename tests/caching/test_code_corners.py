@@ -108,6 +108,20 @@ EDITS: dict[str, tuple[dict[str, str], str, str]] = {
         {"corner": "import rules\ndef f(x): return rules.rate", "rules": "_R = 1\ndef __getattr__(name): return lambda: _R"},
         "_R = 1", "_R = 2",
     ),
+    "a subclass that its base is asked for": (
+        {
+            "corner": """
+                class Rule: pass
+                class One(Rule):
+                    def go(self): return 1
+                def f(x): return [rule().go() for rule in Rule.__subclasses__()]
+                """
+        },
+        "return 1", "return 2",
+    ),
+    "a docstring that is read": (
+        {"corner": "def g(x):\n    'one'\n    return x\ndef f(x): return g.__doc__"}, "'one'", "'two'",
+    ),
     "the repr of a dataclass": (
         {"corner": "from dataclasses import dataclass\n@dataclass(repr=True)\nclass P: a: int\ndef f(x): return repr(P(x))"},
         "repr=True", "repr=False",
