@@ -73,7 +73,8 @@ def test_spelling_does_not_matter(calls: Tally) -> None:
     results = [f(1), f(1, 2), f(1, b=2), f(1, c="c"), f(1, 2, c="c")]
     assert results == [(1, 2, (), "c", {})] * 5
     assert len(calls) == 1
-    assert f.cache_key(1, x=1, y=2) == f.cache_key(1, y=2, x=1)
+    assert f.cache_key(1, x=1, y=2) != f.cache_key(1, y=2, x=1)  # the order in `more` is seen by the function
+    assert f.cache_key(1, b=3, c="d") == f.cache_key(1, c="d", b=3)
     assert (
         len({f.cache_key(1), f.cache_key(1, 3), f.cache_key(1, 2, 3), f.cache_key(1, x=1), f.cache_key(1, c="d")}) == 5
     )
@@ -1610,3 +1611,16 @@ def test_what_holds_no_reference_is_not_copied() -> None:
     mine: list[int] = []
     assert grow([make.cache_ref(), mine]) == 1
     assert mine == [1]
+
+
+def test_a_number_too_long_to_be_printed_is_an_argument_like_any_other() -> None:
+    """What cannot be shown in an entry's story does not cost the result."""
+
+    @lore.cached
+    def bits(n: int, more: list[int]) -> int:
+        return n.bit_length() + len(more)
+
+    assert bits(1 << 50_000, [1 << 50_000]) == 50_002
+    assert bits.cache_info().misses == 1
+    assert bits(1 << 50_000, [1 << 50_000]) == 50_002
+    assert bits.cache_info().hits == 1

@@ -27,7 +27,8 @@ class Binder:
 
     Attributes:
         values: takes a call's arguments and returns the tuple of the values that count, in the order of the signature;
-            `*args` is a tuple in it, `**kwargs` a tuple of (name, value) sorted by name.
+            `*args` is a tuple in it, `**kwargs` a tuple of (name, value) in the order in which they were given: the
+            function sees that order, and may show it (`DataFrame(columns)`).
         names: the names of the parameters that count, in the same order.
         spelled: takes a call's arguments and returns `(args, kwargs)` with every default applied, which call the
             function in the same way.
@@ -57,7 +58,7 @@ def _part(parameter: inspect.Parameter, inside_kwargs: frozenset[str]) -> str:
         return parameter.name
     if inside_kwargs:
         return f"__lore_kept({parameter.name})"
-    return f"__lore_tuple(__lore_sorted({parameter.name}.items())) if {parameter.name} else ()"
+    return f"__lore_tuple({parameter.name}.items()) if {parameter.name} else ()"
 
 
 def _tuple_of(parts: list[str]) -> str:
@@ -89,9 +90,9 @@ def _compiled(signature: inspect.Signature, expression: str, inside_kwargs: froz
     """
 
     def kept(kwargs: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
-        return tuple(sorted(item for item in kwargs.items() if item[0] not in inside_kwargs))
+        return tuple(item for item in kwargs.items() if item[0] not in inside_kwargs)
 
-    scope: dict[str, Any] = {"__lore_kept": kept, "__lore_tuple": tuple, "__lore_sorted": sorted}
+    scope: dict[str, Any] = {"__lore_kept": kept, "__lore_tuple": tuple}
     written: list[str] = []
     parameters = list(signature.parameters.values())
     for index, parameter in enumerate(parameters):

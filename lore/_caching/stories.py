@@ -88,10 +88,18 @@ def brief(name: str, value: object) -> str:
     Say what an argument was in a few words, at a cost that does not grow with the argument.
 
     Scalars and short texts are shown, frames and arrays by shape; what may be secret by its name is not shown at all,
-    and no method of the user's own classes is called.
+    and no method of the user's own classes is called. What cannot be shown (a number of more digits than Python
+    prints) is named by its type: a story never costs a result.
     """
     if _may_be_secret(name):
         return "(not shown)"
+    try:
+        return _brief(value)
+    except Exception:
+        return type(value).__qualname__
+
+
+def _brief(value: object) -> str:
     kind = type(value)
     if kind in _SHOWN_WHOLE:
         return repr(value)

@@ -72,7 +72,7 @@ def test_binding_is_pythons_own(signature: inspect.Signature, call: tuple[Any, A
     named = binder.named(args, kwargs)
     for name, parameter in signature.parameters.items():
         value = expected.arguments[name]
-        assert named[name] == (tuple(sorted(value.items())) if parameter.kind is parameter.VAR_KEYWORD else value)
+        assert named[name] == (tuple(value.items()) if parameter.kind is parameter.VAR_KEYWORD else value)
 
 
 @given(signatures(), calls)
@@ -111,3 +111,15 @@ def test_defaults_are_the_objects_themselves() -> None:
     default.append(1)
     assert binder.values() == ([1],)
     assert binder.values()[0] is default
+
+
+def test_the_order_of_further_keywords_counts() -> None:
+    """The order of named parameters is that of the signature; of `**kwargs` it is the call's, as the function sees."""
+
+    def f(a: int, b: int = 2, **kwargs: int) -> list[str]:
+        return list(kwargs)
+
+    binder = Binder(inspect.signature(f))
+    assert binder.values(b=2, a=1) == binder.values(1)
+    assert binder.values(1, x=3, y=4) != binder.values(1, y=4, x=3)
+    assert Binder(inspect.signature(f), ("x",)).values(1, x=3, y=4) == (1, 2, (("y", 4),))
