@@ -374,7 +374,10 @@ def members_token(value: Any, walk: Walk) -> bytes:
 
 
 def _short(key: object) -> str:
-    text = repr(key) if type(key) in SCALARS else f"<{type_name(key)}>"
+    try:
+        text = repr(key) if type(key) in SCALARS else f"<{type_name(key)}>"
+    except ValueError:  # a number of more digits than Python prints
+        text = "<int>"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

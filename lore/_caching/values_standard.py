@@ -42,8 +42,8 @@ def _text(name: str) -> Encoder:
 
 
 def _range(value: range, walk: Walk) -> bytes:
-    """Encode a range by the numbers in it, as ranges compare."""
-    return leaf("range", len(value), value.start if value else 0, value.step if len(value) > 1 else 1)
+    """Encode a range by its bounds: ranges of the same numbers compare equal, but show different ends."""
+    return leaf("range", value.start, value.stop, value.step)
 
 
 def _slice(value: slice, walk: Walk) -> bytes:

@@ -165,6 +165,8 @@ def _dtype(dtype: Any, walk: Walk) -> bytes:
     if name == "CategoricalDtype":
         categories = b"" if dtype.categories is None else _index(dtype.categories, walk)
         return node(b"categorical", categories, walk.token(dtype.ordered))
+    if name == "DatetimeTZDtype":  # two zones may have one name
+        return node(b"dtype with zone", walk.token((str(dtype), dtype.unit)), walk.token(dtype.tz))
     about = (name, str(dtype), getattr(dtype, "storage", None))
     return node(b"dtype", walk.token(about), walk.token(getattr(dtype, "na_value", None)))
 
