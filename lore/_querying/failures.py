@@ -13,7 +13,7 @@ from lore.errors import QueryError
 
 __all__ = ["Transient", "hide_password", "scrub", "query_error", "refuse_missing_folder"]
 
-_PASSWORD = re.compile(r"(://[^:/@\s'\"]*:)[^\s'\"]*@")
+_PASSWORD = re.compile(r"(://[^:/@\s'\"]*:)[^\s'\"]+@")
 _SECRET_OPTION = re.compile(
     r"((?:password|passwd|pwd|secret|token|sslpassword)\s*=\s*)('[^']*'|[^\s&;'\"]+)", re.IGNORECASE
 )

@@ -477,6 +477,8 @@ def test_no_connection(postgres_url: str) -> None:
     [
         ("postgresql://me:geheim@host/db", "postgresql://me:***@host/db"),
         ("postgresql://me@host/db", "postgresql://me@host/db"),
+        ("postgresql://me:@/db?host=/run", "postgresql://me:@/db?host=/run"),
+        ("postgresql://me:@geheim@host/db", "postgresql://me:***@host/db"),
         ("postgresql+psycopg2://me:ge:he@im@host/db", "postgresql+psycopg2://me:***@host/db"),
         ("postgresql://host/db?user=me&password=geheim&x=1", "postgresql://host/db?user=me&password=***&x=1"),
         ("dsn: host=h password='ge heim' user=me", "dsn: host=h password=*** user=me"),
