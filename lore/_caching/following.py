@@ -103,6 +103,7 @@ _PASSING = (
     weakref.ref,
     type(os.environ),
 )
+_SHOWING = ("__iter__", "__len__", "items", "values")
 _NAMED = (type, types.FunctionType, types.ModuleType, types.BuiltinFunctionType)
 _CONTAINERS = (
     list,
@@ -237,7 +238,7 @@ class Walk:
             if issubclass(kind, collections.defaultdict):
                 self.watch.slot(value, "default_factory", value.default_factory)
                 yield self.value(value.default_factory, label)
-            for key, item in self.watch.mapping(value):
+            for key, item in self._pairs(value):
                 yield self.value(key, label)
                 yield self.value(item, label)
             return
@@ -248,6 +249,20 @@ class Walk:
             items = sorted(items, key=_order)
         for item in items:
             yield self.value(item, label)
+
+    def _pairs(self, value: Any) -> tuple[tuple[Any, Any], ...]:
+        """The items of a mapping as they are kept, whatever its class shows of them."""
+        plain = collections.OrderedDict if is_a(value, collections.OrderedDict) else dict
+        if not is_a(value, dict) or all(getattr(type(value), name) is getattr(plain, name) for name in _SHOWING):
+            return self.watch.mapping(value)
+        items = tuple(plain.items(value))
+
+        def unchanged() -> bool:
+            now = tuple(plain.items(value))
+            return len(now) == len(items) and all(a is c and b is d for (a, b), (c, d) in zip(now, items))
+
+        self.watch.answer(unchanged, True)
+        return items
 
     def _by_content(self, value: Any, label: Label) -> bytes:
         """Take a value of somebody else's type by its content, or by its type where it has none that can be taken."""
@@ -619,7 +634,7 @@ class Walk:
 
     def _subclasses(self, cls: type, label: Label) -> Iterator[bytes]:
         """The user's own classes below one that is asked for its subclasses."""
-        below = type.__subclasses__(cls)
+        below: list[type] = type.__subclasses__(cls)
         self.watch.answer(cls.__subclasses__, below)
         for one in below:
             if origin_of_class(one).kind == "own":

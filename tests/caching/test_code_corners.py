@@ -225,6 +225,11 @@ CHANGES: dict[str, tuple[str, Callable[[Any], object]]] = {
         "import enum\nclass P(enum.Enum):\n    E = 1\n    def __init__(self, v): self.w = v\ndef f(x): return P.E.w",
         lambda m: setattr(m.P.E, "w", 7),
     ),
+    "an item of a dictionary that does not show it": (
+        "class D(dict):\n    def items(self): return ()\n    def __iter__(self): return iter(())\n"
+        "T = D(a=1)\ndef f(x): return T['a']",
+        lambda m: m.T.__setitem__("a", 2),
+    ),
     "the factory of a defaultdict": (
         "import collections\nD = collections.defaultdict(int)\ndef f(x): return D.default_factory()",
         lambda m: setattr(m.D, "default_factory", list),
