@@ -526,6 +526,7 @@ def test_files_read_in_place_are_inputs(tmp_path: Path) -> None:
         ("SELECT sum(a) AS a FROM '{folder}/**/*.parquet'", {}),
         ("SELECT sum(a) AS a FROM read_parquet(:paths)", {"paths": ["{folder}/one.parquet", "{folder}/b/two.parquet"]}),
         ("SELECT sum(a) AS a FROM read_parquet(:path)", {"path": "{folder}/*/two.parquet"}),
+        ("SELECT sum(a) AS a FROM read_parquet(:path)", {"path": "{folder}/b/tw*"}),
     ],
 )
 def test_all_files_read_in_place_are_inputs(tmp_path: Path, sql: str, values: dict[str, Any]) -> None:

@@ -312,10 +312,12 @@ _SUFFIX = re.compile(r"\.(?:parquet|csv|tsv|txt|json|jsonl|ndjson|db|arrow)(?:\.
 
 
 def _is_file(path: str) -> bool:
-    """Tell whether a text names a file, or as a pattern with a suffix of data at least one."""
+    """Tell whether a text names a file, or at least one as a pattern with a suffix of data or inside a folder."""
     if not glob.has_magic(path):
         return os.path.isfile(path)
-    return bool(_SUFFIX.search(path)) and any(glob.iglob(path, recursive=True, include_hidden=True))
+    return bool(_SUFFIX.search(path) or ("/" in path and "**" not in path)) and any(
+        glob.iglob(path, recursive=True, include_hidden=True)
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
