@@ -76,13 +76,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.insert(0, os.getcwd())
     with _shared_file() as shared:
+        server = _choose_server(given.server, given.reload)
+        if server == "werkzeug" and given.workers > 1:
+            print("lore.serve: werkzeug's server is one process, for development: no --workers.", file=sys.stderr)
         settings = Settings(
             target=given.target,
             host=given.host,
             port=port,
-            workers=given.workers,
+            workers=1 if server == "werkzeug" else given.workers,
             threads=given.threads,
-            server=_choose_server(given.server, given.reload),
+            server=server,
             log=given.log or ("console" if sys.stderr.isatty() else "json"),
             reload=given.reload,
             shared=shared,
@@ -306,7 +309,8 @@ def _announce(settings: Settings, application: Any) -> None:
         )
         return
     everywhere = ", on every address of this machine" if settings.host in ("0.0.0.0", "::") else ""
-    lines = [f"lore.serve: listening on {url}{everywhere} ({settings.server}, {_count(settings.workers, 'worker')})"]
+    how = "for development" if settings.server == "werkzeug" else _count(settings.workers, "worker")
+    lines = [f"lore.serve: listening on {url}{everywhere} ({settings.server}, {how})"]
     lines += [f"  {'/'.join(one.options.methods):6} {one.path}" for one in endpoints]
     if has_docs:
         lines.append(f"  docs   {url}/docs")
@@ -587,26 +591,64 @@ def _werkzeug(settings: Settings) -> int:
         def log_request(self, *args: Any) -> None:
             """Leave it to the application's own event."""
 
-    def stop(number: int, frame: object) -> None:
-        raise SystemExit(0)
+    class Counted(Quiet):
+        def run_wsgi(self) -> None:
+            with in_flight:
+                super().run_wsgi()
 
-    signal.signal(signal.SIGTERM, stop)
+    in_flight = _InFlight()
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    application = _Reloaded(settings) if settings.reload else _load_in_worker()
     try:
-        serving.run_simple(
-            settings.host,
-            settings.port,
-            application,
-            threaded=True,
-            use_reloader=settings.reload,
-            reloader_type="stat",
-            request_handler=Quiet,
-            extra_files=_file_of(settings.target) if settings.reload else None,
-        )
+        if settings.reload:
+            signal.signal(signal.SIGTERM, _exit)
+            serving.run_simple(
+                settings.host,
+                settings.port,
+                _Reloaded(settings),
+                threaded=True,
+                use_reloader=True,
+                reloader_type="stat",
+                request_handler=Quiet,
+                extra_files=_file_of(settings.target),
+            )
+        else:
+            server = serving.make_server(
+                settings.host, settings.port, _load_in_worker(), threaded=True, request_handler=Counted
+            )
+            _drain_then(lambda: threading.Thread(target=server.shutdown, daemon=True).start())
+            server.serve_forever(0.05)
+            if is_draining():
+                in_flight.wait(_KILL_S)
+                _flush()
     except (SystemExit, KeyboardInterrupt) as done:
         return int(getattr(done, "code", 0) or 0)
     return 0
+
+
+def _exit(number: int, frame: object) -> None:
+    raise SystemExit(0)
+
+
+class _InFlight:
+    """Counts requests that are being answered: werkzeug's threads end with the process, done or not."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._changes = threading.Condition()
+
+    def __enter__(self) -> None:
+        with self._changes:
+            self._count += 1
+
+    def __exit__(self, *exc: object) -> None:
+        with self._changes:
+            self._count -= 1
+            self._changes.notify_all()
+
+    def wait(self, seconds: float) -> None:
+        """Wait until none is left, or so long."""
+        with self._changes:
+            self._changes.wait_for(lambda: self._count == 0, seconds)
 
 
 class _Reloaded:

@@ -184,7 +184,7 @@ def test_workers_warm_after_the_fork_and_are_replaced(name: str, tmp_path: Path)
         until(lambda: counted() == 30)
 
 
-@pytest.mark.parametrize("name", SERVERS)
+@pytest.mark.parametrize("name", [*SERVERS, "werkzeug"])
 def test_sigterm_drains(name: str, tmp_path: Path) -> None:
     """After SIGTERM readiness goes first, a request in flight is answered, and the server ends in order."""
     with Running(tmp_path, "shop:app", "--server", name, LORE_DRAIN_S="0.8") as server:
@@ -217,6 +217,14 @@ def test_sigterm_to_the_whole_group_drains_as_well(name: str, tmp_path: Path) ->
         log = server.log.read_text()
         assert "Unexpected exit" not in log
         assert len([event for event in server.events() if event["event"] == "warming"]) <= 1
+
+
+def test_werkzeug_says_that_it_is_one_process(tmp_path: Path) -> None:
+    """The development server announces the one process it is, whatever number of workers was asked for."""
+    with Running(tmp_path, "shop:app", "--server", "werkzeug", "--workers", "4") as server:
+        assert server.event("listening")["workers"] == 1
+        assert "one process, for development" in server.log.read_text()
+        assert server.stop() == 0
 
 
 @pytest.mark.parametrize("name", SERVERS)
