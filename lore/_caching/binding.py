@@ -29,6 +29,7 @@ class Binder:
         values: takes a call's arguments and returns the tuple of the values that count, in the order of the signature;
             `*args` is a tuple in it, `**kwargs` a tuple of (name, value) in the order in which they were given: the
             function sees that order, and may show it (`DataFrame(columns)`).
+            A default that is a bare `object()`, passed or not, is a stand-in there, which has a key.
         names: the names of the parameters that count, in the same order.
         spelled: takes a call's arguments and returns `(args, kwargs)` with every default applied, which call the
             function in the same way.
@@ -41,7 +42,9 @@ class Binder:
         self.names = tuple(name for name in signature.parameters if name not in ignore)
         inside_kwargs = frozenset(ignore) - frozenset(signature.parameters)
         parts = [
-            _part(parameter, inside_kwargs) for name, parameter in signature.parameters.items() if name in self.names
+            _part(parameter, index, inside_kwargs)
+            for index, (name, parameter) in enumerate(signature.parameters.items())
+            if name in self.names
         ]
         self.values: Callable[..., tuple[Any, ...]] = _compiled(signature, _tuple_of(parts), inside_kwargs)
         self.spelled: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]] = _compiled(
@@ -53,7 +56,19 @@ class Binder:
         return dict(zip(self.names, self.values(*args, **kwargs), strict=True))
 
 
-def _part(parameter: inspect.Parameter, inside_kwargs: frozenset[str]) -> str:
+class Default:
+    """Stands for a default that is a bare `object()`: such a one says only that nothing was passed."""
+
+    def __lore_fingerprint__(self) -> str:
+        return "the default"
+
+
+_DEFAULT = Default()
+
+
+def _part(parameter: inspect.Parameter, index: int, inside_kwargs: frozenset[str]) -> str:
+    if type(parameter.default) is object:
+        return f"__lore_stand_in if {parameter.name} is __lore_default_{index} else {parameter.name}"
     if parameter.kind is not parameter.VAR_KEYWORD:
         return parameter.name
     if inside_kwargs:
@@ -92,7 +107,7 @@ def _compiled(signature: inspect.Signature, expression: str, inside_kwargs: froz
     def kept(kwargs: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
         return tuple(item for item in kwargs.items() if item[0] not in inside_kwargs)
 
-    scope: dict[str, Any] = {"__lore_kept": kept, "__lore_tuple": tuple}
+    scope: dict[str, Any] = {"__lore_kept": kept, "__lore_tuple": tuple, "__lore_stand_in": _DEFAULT}
     written: list[str] = []
     parameters = list(signature.parameters.values())
     for index, parameter in enumerate(parameters):

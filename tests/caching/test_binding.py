@@ -11,6 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lore._caching.binding import Binder
+from lore._caching.values import digest
+from lore.errors import UnkeyableArgument
 
 NAMES = ("a", "b", "c", "d", "args", "kwargs", "self", "bind", "sorted", "tuple", "class_", "_", "key", "parts")
 
@@ -123,3 +125,17 @@ def test_the_order_of_further_keywords_counts() -> None:
     assert binder.values(b=2, a=1) == binder.values(1)
     assert binder.values(1, x=3, y=4) != binder.values(1, y=4, x=3)
     assert Binder(inspect.signature(f), ("x",)).values(1, x=3, y=4) == (1, 2, (("y", 4),))
+
+
+def test_a_sentinel_that_is_the_default_has_a_key() -> None:
+    """A bare object() as a default counts as the default, however it came there; another one has no key."""
+    missing = object()
+
+    def f(a: int, b: Any = missing, *, c: Any = missing) -> None: ...
+
+    binder = Binder(inspect.signature(f))
+    assert digest(binder.values(1)) == digest(binder.values(1, missing, c=missing))
+    assert digest(binder.values(1)) != digest(binder.values(1, None))
+    assert binder.spelled(1) == ((1, missing), {"c": missing})
+    with pytest.raises(UnkeyableArgument):
+        digest(binder.values(1, object()))
