@@ -12,7 +12,7 @@ from itertools import chain
 from types import CellType, FunctionType
 from typing import Any
 
-from lore._caching.origins import of_module_named
+from lore._caching.origins import of_file, of_module_named
 from lore._caching.values import (
     SCALARS,
     Encoder,
@@ -175,12 +175,18 @@ def class_token(cls: type, walk: Walk) -> bytes:
 
 
 def function_token(function: FunctionType, walk: Walk) -> bytes:
-    """Encode a function: by its code where it is the user's, else by name and what it closes over."""
-    module = function.__module__ or ""
-    if is_own(module):
+    """
+    Encode a function: by its code where it is the user's, else by name and what it closes over and wraps.
+
+    Whose it is, its code says: its name may be that of the function which it wraps.
+    """
+    module, home = function.__module__ or "", function.__globals__.get("__name__") or ""
+    if is_own(module) or (of_file(function.__code__.co_filename) or of_module_named(home)).kind == "own":
         return b"F" + walk.code(function)
     held = [cell.cell_contents for cell in function.__closure__ or () if cell != _EMPTY_CELL]
-    return node(b"function", leaf(module, function.__qualname__), walk.token(held) if held else b"")
+    names = leaf(module, function.__qualname__, home, function.__code__.co_qualname)
+    wrapped = function.__dict__.get("__wrapped__")
+    return node(b"function", names, walk.token(held) if held else b"", b"" if wrapped is None else walk.token(wrapped))
 
 
 @lru_cache(maxsize=4096)

@@ -992,3 +992,19 @@ def test_a_number_too_long_to_be_printed_does_not_hide_the_error() -> None:
     """Where something unkeyable lies under a key that Python does not print, the error is still the right one."""
     with pytest.raises(UnkeyableArgument):
         fingerprint({1 << 50_000: threading.Lock()})
+
+
+def test_a_function_that_wraps_one_of_a_library_is_itself() -> None:
+    """What functools.wraps writes on a function does not make it the function that it wraps."""
+
+    import statistics
+
+    @functools.wraps(statistics.mean)
+    def one(x: float) -> float:
+        return x + 1
+
+    @functools.wraps(statistics.mean)
+    def two(x: float) -> float:
+        return x + 2
+
+    assert len({fingerprint(f) for f in (statistics.mean, one, two, statistics.median)}) == 4
