@@ -152,9 +152,17 @@ class Walk:
 
     def _first(self, kind: type, value: Any) -> bytes:
         """Encode the first value of a class in this walk; the others take what that has found."""
-        token = (_found.get(kind) or find(kind))(value, self)
+        token = (_found.get(kind) or self._find(kind, value))(value, self)
         self.encoders[kind] = _found.get(kind) or _encoders[kind]
         return token
+
+    def _find(self, kind: type, value: Any) -> Encoder:
+        try:
+            return find(kind)
+        except RecursionError:
+            raise
+        except Exception as error:  # of a metaclass of somebody's that does not answer questions
+            raise Unkeyable(value, f"its class cannot be asked what it is ({error})") from error
 
     def tokens(self, values: Iterable[Any], place: Callable[[int], str] = "[{}]".format) -> list[bytes]:
         """Return the tokens of a sequence, naming the place of what has none."""

@@ -1008,3 +1008,17 @@ def test_a_function_that_wraps_one_of_a_library_is_itself() -> None:
         return x + 2
 
     assert len({fingerprint(f) for f in (statistics.mean, one, two, statistics.median)}) == 4
+
+
+def test_a_class_that_does_not_answer_is_refused() -> None:
+    """A metaclass that raises what it likes where an attribute is missing leads to UnkeyableArgument, not to that."""
+
+    class Silent(type):
+        def __getattr__(cls, name: str) -> object:
+            raise RuntimeError("no")
+
+    class Odd(metaclass=Silent):
+        pass
+
+    with pytest.raises(UnkeyableArgument, match="cannot be asked"):
+        fingerprint([Odd()])
