@@ -15,8 +15,9 @@ import os
 import re
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextvars import ContextVar
+from io import BytesIO, IOBase, StringIO
 from time import perf_counter
 from typing import Any, Literal, NamedTuple, NoReturn, TypeVar
 
@@ -553,6 +554,17 @@ class Keeper:
         now = time.time()
         until_s = min(now + self.plan.ttl_s, recorder.expires_s)
         _inputs.expire(until_s)
+        if _used_up(value):
+            self._store_failed(
+                "written",
+                TypeError(
+                    f"a {type(value).__name__} can be used once and is not kept: return a list, or what is read from it"
+                ),
+            )
+            return False
+        parts = [bytes.fromhex(part) for part, _ in story["arguments"].values()]
+        if self.key_of(parts) != key:  # the code changed while it ran: nobody can tell which of the two gave this
+            return False
         if self.plan.memory:  # before it is in the store, so that nobody finds it there and keeps another object
             self._remember(key, (value, now, elapsed_s, until_s, recorder.inputs), anew=True)
         return self._save(key, value, elapsed_s, recorder, story) or bool(self.plan.memory)
@@ -696,6 +708,13 @@ def _digest_of(code: Code | None, key_code: Code | None) -> Callable[[], bytes]:
     if key_code is None:
         return code.digest
     return lambda: code.digest() + key_code.digest()
+
+
+def _used_up(value: object) -> bool:
+    """Tell whether a value is gone once it was read: an iterator, an open file, something to await."""
+    return isinstance(value, Iterator | AsyncIterator | Awaitable | IOBase) and not isinstance(
+        value, BytesIO | StringIO
+    )
 
 
 class _NoClaim:
