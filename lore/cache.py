@@ -412,7 +412,12 @@ def _ttl_option(ttl: Any) -> float:
     right = "is how long a result is valid, more than 0 seconds", "ttl=3600 or ttl=timedelta(hours=1)"
     if isinstance(ttl, bool) or not isinstance(ttl, int | float | timedelta):
         raise _wrong("ttl", ttl, *right)
-    ttl_s = ttl.total_seconds() if isinstance(ttl, timedelta) else float(ttl)
+    try:
+        ttl_s = ttl.total_seconds() if isinstance(ttl, timedelta) else float(ttl)
+    except OverflowError:
+        raise DecorationError(
+            "lore.cached was given a ttl longer than any number: leave it out. Right: @lore.cached"
+        ) from None
     if not ttl_s > 0:
         raise _wrong("ttl", ttl, *right)
     return ttl_s
@@ -429,7 +434,7 @@ def _version_option(version: Any) -> object:
 def _store_option(store: Any) -> Callable[[], Store]:
     if store is None:
         return opening.current
-    if isinstance(store, str | os.PathLike | Store):
+    if isinstance(store, str | os.PathLike | Store) and store != "":
         return opening.Opener(store)
     raise _wrong("store", store, "is a folder, an fsspec URL or a lore.cache.Store", 'store="s3://bucket/prefix"')
 
@@ -493,9 +498,11 @@ def prune(*, max_bytes: int | str | None = None, older_than: float | timedelta |
 
     Returns:
         How many results were removed.
+
+    Raises:
+        TypeError, ValueError: a limit that is neither of these, or less than 0.
     """
-    limit = stores.size_of(max_bytes) if isinstance(max_bytes, str) else max_bytes
-    age_s = older_than.total_seconds() if isinstance(older_than, timedelta) else older_than
+    limit, age_s = stores.bytes_limit(max_bytes), stores.age_limit("older_than", older_than)
     return stores.prune(opening.current(), limit, age_s)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import errno
+import math
 import mmap
 import os
 import re
@@ -19,6 +20,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from time import perf_counter
 from typing import Any, BinaryIO, NamedTuple, Protocol, runtime_checkable
@@ -173,22 +175,26 @@ class FolderStore:
 
     Args:
         path: the folder; made at the first save.
-        max_bytes: keep at most so much, least recently used first; None means `$LORE_CACHE_MAX_BYTES` (a number of
-            bytes, also like `500MB` or `2GB`), and where that is not set no limit.
-        max_age_s: drop what was not used for so many seconds; None means `$LORE_CACHE_MAX_AGE_S`, and where that is
-            not set no limit.
+        max_bytes: keep at most so much (a number of bytes, or a text such as `500MB`), least recently used first;
+            None means `$LORE_CACHE_MAX_BYTES`, written likewise, and where that is not set no limit.
+        max_age_s: drop what was not used for so many seconds, or so long a timedelta; None means
+            `$LORE_CACHE_MAX_AGE_S`, and where that is not set no limit.
 
     Threads: safe, also between processes and after a fork. The order of use is written down at most once a minute
     and entry, so that a hit costs no system call for it.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, max_bytes: int | None = None, max_age_s: float | None = None
+        self,
+        path: str | os.PathLike[str],
+        *,
+        max_bytes: int | str | None = None,
+        max_age_s: float | timedelta | None = None,
     ) -> None:
         self.path = os.path.abspath(os.path.expanduser(os.fspath(path)))
         self.url = Path(self.path).as_uri()
-        self.max_bytes = max_bytes
-        self.max_age_s = max_age_s
+        self.max_bytes = bytes_limit(max_bytes)
+        self.max_age_s = age_limit("max_age_s", max_age_s)
         self._root = self.path + os.sep
         self._locks = _locks_of(self.path)
         self._uses = _Uses(self._root)
@@ -637,6 +643,40 @@ def size_of(text: str) -> int:
     if match is None or match[2] not in _UNITS:
         raise ValueError(f"{text!r} is no number of bytes: write it like 1000000, 500MB or 2GiB")
     return int(float(match[1].replace("_", "")) * _UNITS[match[2]])
+
+
+def bytes_limit(limit: object) -> int | None:
+    """
+    Read a limit in bytes: a number, or a text such as `500MB`; None for none.
+
+    Raises:
+        TypeError, ValueError: it is neither, or less than 0.
+    """
+    if isinstance(limit, str):
+        return size_of(limit)
+    if limit is not None and (not isinstance(limit, int | float) or isinstance(limit, bool)):
+        raise TypeError(f"max_bytes={limit!r} is no number of bytes: write it like 1000000, '500MB' or '2GiB'")
+    if limit is not None and not 0 <= limit < math.inf:
+        raise ValueError(f"max_bytes={limit!r} is no number of bytes, 0 or more")
+    return None if limit is None else int(limit)
+
+
+def age_limit(name: str, limit: object) -> float | None:
+    """
+    Read an age: seconds, or a timedelta; None for none.
+
+    Raises:
+        TypeError, ValueError: it is neither, or less than 0.
+    """
+    if isinstance(limit, timedelta):
+        limit = limit.total_seconds()
+    if limit is None:
+        return None
+    if not isinstance(limit, int | float) or isinstance(limit, bool):
+        raise TypeError(f"{name}={limit!r} is no age: write it in seconds, like 3600, or as timedelta(hours=1)")
+    if not limit >= 0:
+        raise ValueError(f"{name}={limit!r} is no age: it is less than 0 seconds")
+    return limit
 
 
 def _environment_bytes(name: str) -> int | None:
