@@ -573,21 +573,22 @@ class Keeper:
         name, format_ = self._prefix + key, self.plan.format
         try:
             store = self.store
-            facts = None if format_ is None else open_formats.save(store, name, value, format_)
-            store.save(
-                name,
-                lambda file: entries.write(
-                    value,
-                    file,
-                    key=key,
-                    elapsed_s=elapsed_s,
-                    expires_s=recorder.expires_s,
-                    inputs=recorder.inputs,
-                    story=story,
-                    later=self._answers == "later",
-                    format_=facts,
-                ),
-            )
+            with _shown(f"store {self.stored_name}"):
+                facts = None if format_ is None else open_formats.save(store, name, value, format_)
+                store.save(
+                    name,
+                    lambda file: entries.write(
+                        value,
+                        file,
+                        key=key,
+                        elapsed_s=elapsed_s,
+                        expires_s=recorder.expires_s,
+                        inputs=recorder.inputs,
+                        story=story,
+                        later=self._answers == "later",
+                        format_=facts,
+                    ),
+                )
             self._save_facts(store, story["code"])
         except Exception as error:
             self._store_failed("written", error)
@@ -728,6 +729,15 @@ class _NoClaim:
 
     def release(self) -> None:
         pass
+
+
+def _shown(title: str) -> contextlib.AbstractContextManager[Any]:
+    """Show a long store in progress, where somebody sits in front; elsewhere it costs a look."""
+    if not (sys.stderr and sys.stderr.isatty()) and "ipykernel" not in sys.modules:
+        return contextlib.nullcontext()
+    from lore._timing import progress
+
+    return progress.shown(title)
 
 
 def _unkeyable(function: str, name: str, what: str, error: UnkeyableArgument) -> UnkeyableArgument:
