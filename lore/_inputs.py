@@ -534,8 +534,17 @@ def _read(path: str) -> str:
 
 
 def _below(folder: str) -> Iterator[str]:
-    """Yield the paths of all files below a folder, in order."""
-    for place, folders, files in os.walk(folder):
+    """Yield the paths of all files below a folder, in order; linked folders are gone into as well, each once."""
+    seen: set[tuple[int, int]] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        try:
+            status = os.stat(place)
+        except OSError:  # removed meanwhile
+            continue
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
         folders.sort()
         yield from (os.path.join(place, name) for name in sorted(files))
 

@@ -600,14 +600,16 @@ def depends_on(*paths: str | os.PathLike[str]) -> None:
     now, and so is every cached result made from it. Outside of cached functions it does nothing.
 
     Args:
-        paths: files, folders (everything below them), or fsspec URLs. One that is not there counts too: the result
-            ceases to be valid when it appears.
+        paths: files, folders (everything below them), patterns such as `data/*.csv` (files that come to match later
+            count), or fsspec URLs. One that is not there counts too: the result ceases to be valid when it appears.
     """
     for path in paths:
         if not isinstance(path, str | os.PathLike):
             raise TypeError(f"lore.cache.depends_on takes paths, and was given {path!r}.")
         if _inputs.active():
-            _inputs.note(_inputs.of_path(path))
+            text = os.path.expanduser(os.fspath(path))
+            is_pattern = "://" not in text and not os.path.exists(text)
+            _inputs.note(_inputs.of_pattern(text) if is_pattern else _inputs.of_path(path))
 
 
 def provenance(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Entry:

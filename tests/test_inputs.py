@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+import lore
 from lore import _inputs
 from lore._inputs import File, Folder, Pattern, Remote
 
@@ -301,3 +302,37 @@ def test_kinds_register_by_name() -> None:
 
 def _thing(facts: dict[str, Any]) -> Thing:
     return Thing(**facts)
+
+
+def test_a_linked_folder_counts(tmp_path: Path) -> None:
+    """What stands below a linked folder is part of the folder, and links in a circle end."""
+    outside, inside = tmp_path / "outside", tmp_path / "inside"
+    outside.mkdir()
+    inside.mkdir()
+    (outside / "a").write_text("1")
+    (inside / "link").symlink_to(outside)
+    (outside / "back").symlink_to(inside)
+
+    @lore.cached
+    def read() -> str:
+        lore.cache.depends_on(inside)
+        return (inside / "link" / "a").read_text()
+
+    assert (read(), read()) == ("1", "1")
+    (outside / "a").write_text("22")
+    assert read() == "22"
+    assert read.cache_info()[:3] == (1, 1, 1)
+
+
+def test_a_pattern_counts(tmp_path: Path) -> None:
+    """A pattern stands for the files that match it, also for those that come later."""
+    (tmp_path / "a.csv").write_text("1")
+
+    @lore.cached
+    def count() -> int:
+        lore.cache.depends_on(f"{tmp_path}/*.csv")
+        return len(list(tmp_path.glob("*.csv")))
+
+    assert (count(), count()) == (1, 1)
+    (tmp_path / "b.csv").write_text("2")
+    assert count() == 2
