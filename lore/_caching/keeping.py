@@ -143,7 +143,7 @@ class Keeper:
         except TypeError:
             # A wrong call, which the function itself will refuse, or a decorator of somebody's that takes other
             # arguments than it shows: what was passed is then all there is to go by.
-            return (args, tuple(sorted(kwargs.items())))
+            return (args, tuple(kwargs.items()))
 
     def _own_key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
         key = self.plan.key

@@ -14,7 +14,10 @@ __all__ = ["brief", "of_process"]
 
 _LONGEST = 80
 _SHOWN_WHOLE = (int, float, complex, bool, type(None))
-_SECRET = ("password", "passwd", "secret", "token", "credential", "api_key", "apikey", "private_key")
+_SECRET = (
+    *("password", "passwd", "pwd", "db_pass", "passphrase", "secret", "token", "credential", "authorization", "cookie"),
+    *("api_key", "apikey", "access_key", "private_key"),
+)
 
 
 def of_process() -> dict[str, Any]:
